@@ -1,0 +1,1 @@
+"""Sockets to runtime and back. Knows no widget; imports runtime and hw."""

@@ -1,0 +1,1 @@
+"""One pure module per wire format. None knows aiohttp or a sibling."""

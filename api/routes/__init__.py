@@ -1,0 +1,1 @@
+"""Handlers of a few lines, one module per family of routes."""

@@ -1,0 +1,38 @@
+"""One reading of how hard the machine works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+MemoryPressure = Literal["normal", "warn", "critical"]
+ThermalLevel = Literal["nominal", "moderate", "heavy", "trapping", "sleeping"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The machine at one moment; None is what could not be read, never 0."""
+
+    at_s: float
+    """time.monotonic() of the reading."""
+    cpu_percent: float | None = None
+    """Of all usable cores together, 0..100."""
+    gpu_percent: float | None = None
+    memory_total_bytes: int | None = None
+    memory_used_bytes: int | None = None
+    """By everybody; what the system could give back at once is not counted."""
+    memory_available_bytes: int | None = None
+    swap_used_bytes: int | None = None
+    memory_pressure: MemoryPressure | None = None
+    thermal_level: ThermalLevel | None = None
+    temperature_c: float | None = None
+    """The hottest sensor of the chip."""
+    gpu_mhz: float | None = None
+    power_w: float | None = None
+    fan_rpm: float | None = None
+    on_battery: bool | None = None
+    battery_percent: float | None = None
+    low_power_mode: bool | None = None
+    process_bytes: Mapping[int, int] = field(default_factory=dict[int, int])
+    """Resident memory of the watched processes, by process id; one that is gone is left out."""

@@ -1,0 +1,238 @@
+"""The settings: their names, types and defaults; read from impetus.toml, checked, and written back.
+
+`impetus.toml` beside this package states every one with a comment; a test holds the two against each other.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal, cast
+
+import msgspec
+import tomli_w
+
+from .errors import ConfigError
+
+TomlValue = str | int | float | bool | list["TomlValue"] | dict[str, "TomlValue"]
+
+
+class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where and how the API listens."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    api_key: str = ""
+    cors_origins: list[str] = []
+    max_body_mb: int = 32
+    heartbeat_s: float = 5.0
+
+
+class ModelsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where models lie, and which of them are in memory."""
+
+    dir: str = ""
+    huggingface_cache: bool = True
+    starter: bool = True
+    default: str = ""
+    load_at_start: bool = True
+    load_on_request: bool = True
+    max_loaded: int = 2
+    idle_unload_s: float = 0.0
+
+
+class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How an engine holds a model; 0 stands for "decide by the machine"."""
+
+    threads: int = 0
+    prefill_threads: int = 0
+    context_length: int = 0
+    batch_tokens: int = 512
+    max_sequences: int = 16
+    gpu_layers: int = -1
+    passive_wait: Literal["auto", "on", "off"] = "auto"
+    load_timeout_s: float = 300.0
+
+
+class SchedulerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many requests may wait."""
+
+    max_queue: int = 256
+
+
+class HubConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where models are searched and downloaded."""
+
+    endpoint: str = ""
+
+
+class DashboardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the dashboard looks and which keys it takes."""
+
+    theme: str = "impetus-dark"
+    refresh_s: float = 1.0
+    keys: dict[str, str] = {}
+
+
+class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is logged."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings."""
+
+    server: ServerConfig = ServerConfig()
+    models: ModelsConfig = ModelsConfig()
+    engine: EngineConfig = EngineConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    hub: HubConfig = HubConfig()
+    dashboard: DashboardConfig = DashboardConfig()
+    log: LogConfig = LogConfig()
+
+
+def parse_config(text: str, path: Path | None = None) -> Config:
+    """Reads settings from TOML text.
+
+    Raises:
+        ConfigError: not TOML, an unknown name or a value of the wrong type; with the line, and the nearest valid name.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        raise ConfigError(f"not valid TOML: {error}", path=path, line=int(line[1]) if line else None) from error
+    _refuse_unknown(table, Config, (), text, path)
+    try:
+        config = msgspec.convert(table, Config)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at ")
+        keys = tuple(place.strip("`").removeprefix("$.").split(".")) if place else ()
+        name = ".".join(keys) or "settings"
+        raise ConfigError(f"{name}: {_in_words(reason)}", path=path, line=_line_of(text, keys)) from error
+    _check_ranges(config, text, path)
+    return config
+
+
+def read_config(path: Path) -> Config:
+    """Reads a settings file; raises ConfigError, also where it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", path=path) from error
+    return parse_config(text, path)
+
+
+def write_setting(path: Path, section: str, key: str, value: TomlValue) -> Config:
+    """Changes one setting in a file and leaves everything else in it, comments too, as it was.
+
+    Returns:
+        The settings as the file now states them.
+
+    Raises:
+        ConfigError: the value does not fit, or the file cannot be read or written; the file is then unchanged.
+    """
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        wanted = cast("dict[str, dict[str, TomlValue]]", tomllib.loads(text))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", path=path) from error
+    wanted.setdefault(section, {})[key] = value
+    changed = _edit(text, section, key, value)
+    try:
+        kept = tomllib.loads(changed) == wanted
+    except tomllib.TOMLDecodeError:
+        kept = False
+    if not kept:
+        changed = tomli_w.dumps(wanted)
+    config = parse_config(changed, path)
+    draft = path.with_name(path.name + ".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(changed, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise ConfigError(f"cannot be written: {error}", path=path) from error
+    return config
+
+
+def _edit(text: str, section: str, key: str, value: TomlValue) -> str:
+    """Replaces or adds one line; the caller checks that the meaning is right."""
+    new = tomli_w.dumps({key: value}).rstrip("\n")
+    lines = text.splitlines()
+    at = _line_of(text, (section, key))
+    if at is not None:
+        old = lines[at - 1]
+        comment = re.search(r"\s+#[^\"']*$", old)
+        lines[at - 1] = new + (comment[0] if comment else "")
+        return "\n".join(lines) + "\n"
+    header = _line_of(text, (section,))
+    if header is not None:
+        lines.insert(header, new)
+        return "\n".join(lines) + "\n"
+    return (text.rstrip("\n") + "\n\n" if text.strip() else "") + f"[{section}]\n{new}\n"
+
+
+def _line_of(text: str, keys: tuple[str, ...]) -> int | None:
+    """The line (from 1) where a dotted key stands; its section's line if only that is found."""
+    if not keys:
+        return None
+    section, found = "", None
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
+            section = header[1]
+            if section == ".".join(keys):
+                return number
+        elif (name := re.match(r"\s*([\w-]+)\s*=", line)) and (*section.split("."), name[1]) == keys:
+            return number
+        elif name and not section and len(keys) == 1 and name[1] == keys[0]:
+            return number
+        if section == keys[0] and len(keys) > 2 and name_matches(line, keys[1]):
+            found = number
+    return found
+
+
+def name_matches(line: str, name: str) -> bool:
+    """Whether a TOML line assigns this name."""
+    return re.match(rf"\s*{re.escape(name)}\s*=", line) is not None
+
+
+def _refuse_unknown(
+    table: Mapping[str, object], struct: type[msgspec.Struct], at: tuple[str, ...], text: str, path: Path | None
+) -> None:
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+    for name, value in table.items():
+        keys = (*at, name)
+        if name not in fields:
+            near = get_close_matches(name, fields, n=1, cutoff=0.4)
+            hint = f"did you mean '{near[0]}'?" if near else f"valid here: {', '.join(fields)}."
+            what = "section" if not at and isinstance(value, dict) else "setting"
+            raise ConfigError(f"unknown {what} '{'.'.join(keys)}': {hint}", path=path, line=_line_of(text, keys))
+        inner = fields[name]
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(value, dict):
+            _refuse_unknown(cast("dict[str, object]", value), inner, keys, text, path)
+
+
+_LEAST: dict[tuple[str, str], float] = {
+    ("server", "port"): 0, ("server", "max_body_mb"): 1, ("server", "heartbeat_s"): 0.1,
+    ("models", "max_loaded"): 1, ("models", "idle_unload_s"): 0,
+    ("engine", "threads"): 0, ("engine", "prefill_threads"): 0, ("engine", "context_length"): 0,
+    ("engine", "batch_tokens"): 1, ("engine", "max_sequences"): 1, ("engine", "gpu_layers"): -1, ("engine", "load_timeout_s"): 1,
+    ("scheduler", "max_queue"): 0, ("dashboard", "refresh_s"): 0.2,
+}  # fmt: skip
+_MOST: dict[tuple[str, str], float] = {("server", "port"): 65535, ("server", "heartbeat_s"): 10, ("engine", "max_sequences"): 64}
+
+
+def _check_ranges(config: Config, text: str, path: Path | None) -> None:
+    for limits, wrong, word in ((_LEAST, lambda v, x: v < x, "least"), (_MOST, lambda v, x: v > x, "most")):
+        for (section, key), limit in limits.items():
+            if wrong(getattr(getattr(config, section), key), limit):
+                raise ConfigError(f"{section}.{key}: must be at {word} {limit:g}", path=path, line=_line_of(text, (section, key)))
+
+
+def _in_words(reason: str) -> str:
+    return reason.replace("`", "").replace("Expected", "expected", 1)

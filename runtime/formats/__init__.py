@@ -1,0 +1,1 @@
+"""What bytes are: pure functions from files to headers. Imports nothing of ours but errors."""

@@ -1,0 +1,184 @@
+"""What travels on the pipe between us and an engine's process, and its framing.
+
+A frame is a 4-byte little-endian length and that many bytes of MessagePack, one tagged Struct. Frames for the engine go
+to its stdin, its frames come from the descriptor that was its stdout when it started.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import BinaryIO
+
+import msgspec
+
+from .events import FinishReason, TokenLogprob
+from .request import GenerateRequest
+
+LENGTH = struct.Struct("<I")
+MAX_FRAME_BYTES = 256 * 1024 * 1024
+"""No frame is larger; a length above it means that something else wrote to the pipe."""
+
+
+class LoadOptions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How an engine holds its model; what the plan decided."""
+
+    context_length: int | None = None
+    """None is the model's own, bounded by what fits."""
+    threads: int | None = None
+    """For decoding; None leaves it to the engine."""
+    threads_batch: int | None = None
+    """For prefill; None is as `threads`."""
+    batch_tokens: int = 512
+    """The most prompt tokens in one step."""
+    max_sequences: int = 16
+    gpu_layers: int = -1
+    """-1 is all of them."""
+    echo_tps: float = 0.0
+    """The echo engine's default speed; 0 is as fast as it can."""
+
+
+class Load(msgspec.Struct, frozen=True, tag="load"):
+    """The first frame: which model to hold."""
+
+    backend: str
+    model: str
+    """The id, for messages only."""
+    path: str
+    options: LoadOptions = LoadOptions()
+
+
+class Generate(msgspec.Struct, frozen=True, tag="generate"):
+    """One choice of one request."""
+
+    id: int
+    """Unique within the process's life."""
+    request: GenerateRequest
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """The reader of this generation left."""
+
+    id: int
+
+
+class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
+    """Leave now, in good order."""
+
+
+ToEngine = Load | Generate | Cancel | Shutdown
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The model is loaded."""
+
+    context_length: int
+    max_sequences: int
+    vocabulary_size: int
+    load_s: float
+    engine: str
+    """Name and version, as "llama.cpp (llama-cpp-python 0.3.36)"."""
+    details: dict[str, str] = {}
+    """What the engine says of itself, for the log."""
+
+
+class LoadRefused(msgspec.Struct, frozen=True, tag="load_refused"):
+    """The engine cannot load the model; it leaves after this."""
+
+    why: str
+
+
+class Progress(msgspec.Struct, frozen=True, tag="progress"):
+    """How far loading has come."""
+
+    fraction: float
+
+
+class Accepted(msgspec.Struct, frozen=True, tag="accepted"):
+    """A generation's prompt is tokenised and fits."""
+
+    id: int
+    prompt_tokens: int
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """A generation cannot be served; nothing else comes for this id."""
+
+    id: int
+    kind: str
+    """`invalid`, `overflow`, `overloaded` or `failed`."""
+    message: str
+    param: str | None = None
+    prompt_tokens: int = 0
+    context_length: int = 0
+
+
+class Delta(msgspec.Struct, frozen=True, array_like=True):
+    """New text of one generation."""
+
+    id: int
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class Done(msgspec.Struct, frozen=True, array_like=True):
+    """The end of one generation."""
+
+    id: int
+    reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    prefill_s: float
+    decode_s: float
+
+
+class Step(msgspec.Struct, frozen=True, tag="step"):
+    """What one step of the engine gave, for all its generations at once."""
+
+    deltas: list[Delta]
+    done: list[Done] = []
+    tokens: int = 0
+    """Tokens decoded in this step."""
+
+
+class Stats(msgspec.Struct, frozen=True, tag="stats"):
+    """How busy the engine is; sent about once a second while it works and once when it turns idle."""
+
+    running: int
+    waiting: int
+    kv_used_tokens: int
+    kv_size_tokens: int
+    step_ms: float
+    """Mean duration of the steps since the last report."""
+    overhead_percent: float
+    """Share of the step that was not spent inside the engine's own compute call."""
+    prefill_tps: float | None
+    decode_tps: float | None
+
+
+FromEngine = Ready | LoadRefused | Progress | Accepted | Refused | Step | Stats
+
+_encoder = msgspec.msgpack.Encoder()
+_to_engine = msgspec.msgpack.Decoder(ToEngine)
+_from_engine = msgspec.msgpack.Decoder(FromEngine)
+
+
+def encode(frame: ToEngine | FromEngine) -> bytes:
+    """Gives a frame's bytes with the length before them."""
+    body = _encoder.encode(frame)
+    return LENGTH.pack(len(body)) + body
+
+
+def decode_from_engine(body: bytes) -> FromEngine:
+    """Reads what an engine sent; raises msgspec.DecodeError for anything else."""
+    return _from_engine.decode(body)
+
+
+def read_to_engine(stream: BinaryIO) -> ToEngine | None:
+    """Reads the next frame for an engine, blocking; None at the end of the stream."""
+    head = stream.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        return None
+    (length,) = LENGTH.unpack(head)
+    body = stream.read(length)
+    return _to_engine.decode(body) if len(body) == length else None

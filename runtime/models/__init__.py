@@ -1,0 +1,1 @@
+"""What lies on the disk and on the Hub. Imports formats, errors and config."""

@@ -1,0 +1,47 @@
+"""A model as it lies on the disk, and as it stands in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..formats.header import Header
+
+StoreName = Literal["impetus", "huggingface", "starter", "builtin"]
+ModelState = Literal["unloaded", "loading", "ready", "unloading", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model that can be named in a request."""
+
+    id: str
+    """Keeps the family's name, as clients guess abilities from it: "SmolLM2-135M-Instruct-Q4_1"."""
+    path: Path
+    """The file or folder an engine opens; for `echo` it names nothing."""
+    store: StoreName
+    header: Header
+    problem: str | None = None
+    """Why it cannot be served here, in words for the user; None where it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """A model and what the runtime does with it now."""
+
+    model: Model
+    state: ModelState = "unloaded"
+    pid: int | None = None
+    """The engine's process."""
+    context_length: int | None = None
+    """As served; None while it is not loaded."""
+    engine: str | None = None
+    """Name and version of what runs it."""
+    load_s: float | None = None
+    progress: float | None = None
+    """0..1 while it loads, where the engine tells."""
+    running: int = 0
+    """Requests in it now."""
+    failure: str | None = None
+    """Why it is `failed`."""

@@ -1,0 +1,1 @@
+"""Who runs, and on which bytes. Imports engines, tuning and models."""

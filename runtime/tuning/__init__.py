@@ -1,0 +1,1 @@
+"""From a profile and a model to a plan of how to run it. Imports hw, formats and models."""

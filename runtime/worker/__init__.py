@@ -1,0 +1,1 @@
+"""The child half of an engine, spawned by name. Shares only frames, request, events and formats with the rest."""

@@ -1,0 +1,1 @@
+"""From tokens to text that may be handed out. Imports nothing above the worker."""

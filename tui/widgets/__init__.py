@@ -1,0 +1,1 @@
+"""Widgets: values in by reactives, messages out. None touches the runtime."""
