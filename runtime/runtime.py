@@ -1,0 +1,294 @@
+"""The runtime: opens, owns and closes everything below, and is all that API and dashboard hold."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ..hw.detector import HardwareDetector
+from ..hw.monitor import Monitor
+from ..hw.probes.probe import Probe
+from ..hw.profile import CapabilityProfile
+from .config import Config, TomlValue, write_setting
+from .errors import ImpetusError
+from .events import Admitted, Event, Finished, TextDelta
+from .frames import Stats
+from .home import Home
+from .journal import Journal, RequestRecord
+from .logbook import LogBook
+from .models.download import Download, Downloads
+from .models.hub import Hub, HubFile, HubModel
+from .models.model import Model, ModelStatus
+from .models.registry import Registry
+from .request import GenerateRequest
+from .scheduling.choices import generate_choices
+from .scheduling.governor import Governor
+from .scheduling.residency import Residency
+from .scheduling.scheduler import Scheduler
+from .throughput import Throughput
+from .tuning.plan import LoadPlan, plan_load
+
+log = logging.getLogger(__name__)
+
+IDLE_CHECK_S = 5.0
+
+
+class Runtime:
+    """Serves models: an async context manager whose parts live exactly as long as it does."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        home: Home,
+        config_path: Path,
+        registry: Registry,
+        probe: Probe,
+        logbook: LogBook,
+        environment: Mapping[str, str],
+    ) -> None:
+        """Puts the parts together without touching disk, network or machine.
+
+        Args:
+            config: the settings that hold.
+            home: where things are written.
+            config_path: the file that changed settings are written to.
+            registry: finds the models.
+            probe: reads the machine.
+            logbook: keeps the log's newest lines.
+            environment: of the engines' processes, whole.
+        """
+        self.config = config
+        self.config_path = config_path
+        self.home = home
+        self.logbook = logbook
+        self.journal = Journal()
+        self.throughput = Throughput()
+        self.profile: CapabilityProfile | None = None
+        """What the machine is; None until it has been read."""
+        self.monitor = Monitor(probe)
+        self._probe = probe
+        self._registry = registry
+        self._models: tuple[Model, ...] = ()
+        self._listeners: list[Callable[[], None]] = []
+        self._scheduler = Scheduler(max_inside=config.scheduler.max_queue + config.engine.max_sequences)
+        self._residency = Residency(
+            plan=self._plan,
+            governor=Governor(read_memory=self._read_memory),
+            environment=environment,
+            max_loaded=config.models.max_loaded,
+            load_timeout_s=config.engine.load_timeout_s,
+            on_change=self._changed,
+        )
+        models_dir = Path(config.models.dir).expanduser() if config.models.dir else home.models_dir
+        self._hub = Hub(endpoint=config.hub.endpoint or None)
+        self._downloads = Downloads(models_dir, endpoint=config.hub.endpoint or None, on_change=self._download_changed)
+        self._finished_downloads: set[str] = set()
+        self._stack = AsyncExitStack()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.scanned = asyncio.Event()
+        """Set once the models on the disk are known."""
+
+    async def __aenter__(self) -> Self:
+        """Starts reading the machine and the disk; both go on in the background."""
+        self._stack.push_async_callback(self._residency.close)
+        self._stack.callback(self.monitor.stop)
+        await self._stack.enter_async_context(self._downloads)
+        self.monitor.start()
+        self._own(self._start(), name="start")
+        if self.config.models.idle_unload_s:
+            self._own(self._unload_idle(self.config.models.idle_unload_s), name="unload idle models")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Ends every engine, download and thread."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._stack.aclose()
+
+    def statuses(self) -> tuple[ModelStatus, ...]:
+        """Every known model and what is done with it, sorted by id."""
+        return tuple(self._residency.status(model) for model in self._models)
+
+    def resolve(self, model: str) -> Model:
+        """Finds the model a name stands for; raises UnknownModel, with those there are."""
+        return self._registry.resolve(model)
+
+    def engine_stats(self) -> Mapping[str, Stats]:
+        """The newest report of each loaded engine, by model id."""
+        return self._residency.stats()
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Adds a listener for changes of models, engines and downloads; gives the function that removes it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def rescan(self) -> None:
+        """Looks again at what lies on the disk."""
+        self._models = tuple(sorted(await asyncio.to_thread(self._registry.scan), key=lambda model: model.id.lower()))
+        self.scanned.set()
+        self._changed()
+
+    async def load(self, model_id: str) -> None:
+        """Brings a model into memory; raises UnknownModel, UnservableModel, LoadFailed or Overloaded."""
+        await self.scanned.wait()
+        await self._residency.load(self.resolve(model_id))
+
+    async def unload(self, model_id: str) -> None:
+        """Takes a model out of memory; raises UnknownModel."""
+        await self._residency.unload(self.resolve(model_id).id)
+
+    async def switch(self, model_id: str) -> None:
+        """Unloads every other model and loads this one; raises as `load` does."""
+        model = self.resolve(model_id)
+        for status in self.statuses():
+            if status.model.id != model.id and status.state != "unloaded":
+                await self._residency.unload(status.model.id)
+        await self._residency.load(model)
+
+    async def generate(self, request: GenerateRequest, record: RequestRecord) -> AsyncGenerator[list[Event], None]:
+        """Runs one request; the model is loaded first if need be. Closing the generator cancels the request.
+
+        Args:
+            request: what is asked.
+            record: its open journal record; this moves it through all stages to its end.
+
+        Yields:
+            What arrived since the reader last looked, in the order `events.py` states.
+
+        Raises:
+            InvalidRequest, Overloaded, EngineError: as their docstrings say; at any point.
+        """
+        try:
+            await self.scanned.wait()
+            model = self.resolve(request.model)
+            record.model = model.id
+            with self._scheduler.admit():
+                self.journal.move(record, "loading")
+                async with self._residency.use(model, load=self.config.models.load_on_request) as (engine, context_length):
+                    self.journal.move(record, "prefill")
+                    choices = generate_choices(engine, request, model=model.id, context_length=context_length)
+                    counted = [0] * request.n
+                    async with aclosing(choices) as batches:
+                        async for batch in batches:
+                            self._note(record, batch, counted)
+                            yield batch
+            self.journal.move(record, "done")
+        except ImpetusError as error:
+            self.journal.move(record, "failed", error=error.message)
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            self.journal.move(record, "cancelled")
+            raise
+        except Exception as error:
+            self.journal.move(record, "failed", error=f"{type(error).__name__}: {error}")
+            raise
+
+    async def search_hub(self, query: str, *, limit: int = 30) -> list[HubModel]:
+        """Searches the Hub; needs the internet. Raises DownloadError."""
+        return await self._hub.search(query, limit=limit)
+
+    async def hub_files(self, repo: str) -> list[HubFile]:
+        """Lists what a repository on the Hub holds; needs the internet. Raises DownloadError."""
+        return await self._hub.files(repo)
+
+    def pull(self, reference: str) -> Download:
+        """Starts to download `owner/repo[:file or quantization]`; needs the internet."""
+        return self._downloads.pull(reference)
+
+    def downloads(self) -> tuple[Download, ...]:
+        """Every download of this session, oldest first."""
+        return self._downloads.all()
+
+    def cancel_download(self, download_id: str) -> None:
+        """Ends a download; what came so far is kept for the next try."""
+        self._downloads.cancel(download_id)
+
+    def write_setting(self, section: str, key: str, value: TomlValue) -> None:
+        """Changes one setting in the settings file and here; raises ConfigError."""
+        self.config = write_setting(self.config_path, section, key, value)
+
+    async def _start(self) -> None:
+        detector = HardwareDetector(self._probe)
+        self.profile, _ = await asyncio.gather(asyncio.to_thread(detector.detect), self.rescan())
+        self._changed()
+        model_id = self._first_model() if self.config.models.load_at_start else None
+        if model_id is not None:
+            try:
+                await self.load(model_id)
+            except ImpetusError as error:
+                log.error("%s", error.message)  # noqa: TRY400 - the message is for people, the trace is not
+
+    def _first_model(self) -> str | None:
+        """The configured model, else the one model there is, else the starter."""
+        if self.config.models.default:
+            return self.config.models.default
+        servable = [model for model in self._models if model.problem is None and model.store != "builtin"]
+        starters = [model for model in servable if model.store == "starter"]
+        if len(servable) == 1 or starters:
+            return (starters or servable)[0].id
+        return None
+
+    async def _unload_idle(self, idle_s: float) -> None:
+        while True:
+            await asyncio.sleep(min(IDLE_CHECK_S, idle_s))
+            await self._residency.unload_idle(idle_s=idle_s)
+
+    def _plan(self, model: Model) -> LoadPlan:
+        return plan_load(model, self.profile, self.config.engine)
+
+    def _read_memory(self) -> tuple[int | None, int | None]:
+        sample = self._probe.read_sample(())
+        return sample.memory_total_bytes, sample.memory_available_bytes
+
+    def _note(self, record: RequestRecord, batch: list[Event], counted: list[int]) -> None:
+        """Counts a batch's tokens: one for each delta, and at a choice's end those that gave no text of their own."""
+        tokens = 0
+        for event in batch:
+            match event:
+                case TextDelta():
+                    tokens += 1
+                    counted[event.index] += 1
+                case Finished():
+                    tokens += max(0, event.completion_tokens - counted[event.index])
+                    record.finish_reason = event.reason
+                    record.cached_tokens = event.cached_tokens
+                case Admitted():
+                    record.prompt_tokens = event.prompt_tokens
+                    by_model = self.journal.prompt_tokens_by_model
+                    by_model[record.model] = by_model.get(record.model, 0) + event.prompt_tokens
+        if tokens:
+            self.journal.count_tokens(record, tokens)
+            self.throughput.note(record.model, tokens)
+
+    def _changed(self) -> None:
+        self.monitor.watch(self._residency.pids())
+        for listener in tuple(self._listeners):
+            listener()
+
+    def _download_changed(self) -> None:
+        """Makes a finished download a model."""
+        for download in self._downloads.all():
+            if download.state == "done" and download.id not in self._finished_downloads:
+                self._finished_downloads.add(download.id)
+                self._own(self.rescan(), name="rescan after a download")
+        self._changed()
+
+    def _own(self, work: Coroutine[None, None, None], *, name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the task '%s' failed", task.get_name(), exc_info=error)

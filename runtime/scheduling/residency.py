@@ -1,0 +1,289 @@
+"""Which models are in memory: loads, evicts, restarts and unloads them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from ..engines.process import EngineProcess
+from ..engines.supervisor import RestartBackoff
+from ..errors import EngineCrashed, EngineError, ImpetusError, LoadFailed, Overloaded, UnservableModel
+from ..frames import Ready, Stats
+from ..models.model import Model, ModelState, ModelStatus
+from ..tuning.plan import LoadPlan
+from .governor import Governor
+
+log = logging.getLogger(__name__)
+
+SWITCH_GRACE_S = 10.0
+"""How long an unload waits for the model's running requests before it ends them."""
+
+
+class Resident:
+    """One model's place in memory, from its first load on."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.state: ModelState = "unloaded"
+        self.engine: EngineProcess | None = None
+        self.ready: Ready | None = None
+        self.running = 0
+        self.used_s = time.monotonic()
+        self.load_s: float | None = None
+        self.progress: float | None = None
+        self.failure: str | None = None
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self.loading: asyncio.Task[EngineProcess] | None = None
+        self.restart: asyncio.Task[None] | None = None
+        self.backoff = RestartBackoff()
+
+    @property
+    def status(self) -> ModelStatus:
+        """A frozen picture of now."""
+        return ModelStatus(
+            model=self.model,
+            state=self.state,
+            pid=self.engine.pid if self.engine is not None else None,
+            context_length=self.ready.context_length if self.ready is not None else None,
+            engine=self.ready.engine if self.ready is not None else None,
+            load_s=self.load_s,
+            progress=self.progress,
+            running=self.running,
+            failure=self.failure,
+        )
+
+
+class Residency:
+    """Owns every engine process; one load at a time, so that memory is granted with open eyes."""
+
+    def __init__(
+        self,
+        *,
+        plan: Callable[[Model], LoadPlan],
+        governor: Governor,
+        environment: Mapping[str, str],
+        max_loaded: int,
+        load_timeout_s: float,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._plan = plan
+        self._governor = governor
+        self._environment = environment
+        self._max_loaded = max_loaded
+        self._load_timeout_s = load_timeout_s
+        self._on_change = on_change
+        self._residents: dict[str, Resident] = {}
+        self._one_load = asyncio.Lock()
+        self._closing = False
+
+    def status(self, model: Model) -> ModelStatus:
+        """What is done with a model now."""
+        resident = self._residents.get(model.id)
+        return ModelStatus(model) if resident is None else replace(resident.status, model=model)
+
+    def residents(self) -> tuple[Resident, ...]:
+        """Every model that was ever asked for."""
+        return tuple(self._residents.values())
+
+    def stats(self) -> Mapping[str, Stats]:
+        """The newest report of each loaded engine, by model id."""
+        return {
+            resident.model.id: resident.engine.stats
+            for resident in self._residents.values()
+            if resident.engine is not None and resident.engine.stats is not None
+        }
+
+    def pids(self) -> Iterable[int]:
+        """The processes that hold models."""
+        return [resident.engine.pid for resident in self._residents.values() if resident.engine and resident.engine.pid]
+
+    @asynccontextmanager
+    async def use(self, model: Model, *, load: bool) -> AsyncGenerator[tuple[EngineProcess, int]]:
+        """Holds a model in memory while a request runs in it, and loads it first where that is allowed.
+
+        Yields:
+            The engine and the context length it serves.
+
+        Raises:
+            LoadFailed, UnservableModel, Overloaded: it is not in memory and cannot come there now.
+        """
+        resident = self._residents.setdefault(model.id, Resident(model))
+        engine = resident.engine if resident.state == "ready" else None
+        if engine is None:
+            if not load:
+                raise UnservableModel(model.id, "it is not loaded, and models.load_on_request is off.")
+            engine = await self.load(model)
+        resident.running += 1
+        resident.idle.clear()
+        resident.used_s = time.monotonic()
+        try:
+            yield engine, resident.ready.context_length if resident.ready is not None else 0
+        finally:
+            resident.running -= 1
+            resident.used_s = time.monotonic()
+            if resident.running == 0:
+                resident.idle.set()
+
+    async def load(self, model: Model) -> EngineProcess:
+        """Brings a model into memory; callers at the same time share one load.
+
+        Raises:
+            LoadFailed, UnservableModel, Overloaded: it cannot be had now.
+        """
+        if model.problem is not None:
+            raise UnservableModel(model.id, model.problem)
+        resident = self._residents.setdefault(model.id, Resident(model))
+        resident.model = model
+        if resident.state == "ready" and resident.engine is not None:
+            return resident.engine
+        if resident.loading is None:
+            resident.loading = asyncio.create_task(self._load(resident), name=f"load {model.id}")
+            resident.loading.add_done_callback(lambda task: self._load_ended(resident, task))
+        loading = resident.loading
+        try:
+            # A caller that leaves must not end a load that others wait for, or that the next request needs anyway.
+            return await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if loading.cancelled() and caller is not None and not caller.cancelling():
+                raise LoadFailed(model.id, "it was unloaded while it loaded.") from None
+            raise
+
+    async def unload(self, model_id: str) -> None:
+        """Ends a model's engine and gives its memory back; running requests get a short grace."""
+        resident = self._residents.get(model_id)
+        if resident is None:
+            return
+        await self._stop_tasks(resident)
+        resident.backoff = RestartBackoff()
+        if resident.engine is not None:
+            self._move(resident, "unloading")
+            try:
+                async with asyncio.timeout(SWITCH_GRACE_S):
+                    await resident.idle.wait()
+            except TimeoutError:
+                log.warning("%s is unloaded although %d requests still run in it", model_id, resident.running)
+            await self._end(resident)
+        self._move(resident, "unloaded")
+        log.info("unloaded %s", model_id)
+
+    async def unload_idle(self, *, idle_s: float) -> None:
+        """Unloads what nobody used for so long."""
+        for resident in self.residents():
+            if resident.state == "ready" and not resident.running and time.monotonic() - resident.used_s >= idle_s:
+                log.info("%s was idle for %.0f s", resident.model.id, idle_s)
+                await self.unload(resident.model.id)
+
+    async def close(self) -> None:
+        """Ends every engine at once."""
+        self._closing = True
+        await asyncio.gather(*(self._stop_tasks(resident) for resident in self._residents.values()))
+        await asyncio.gather(*(self._end(resident) for resident in self._residents.values()))
+
+    async def _load(self, resident: Resident) -> EngineProcess:
+        model = resident.model
+        self._move(resident, "loading")
+        async with self._one_load:
+            plan = self._plan(model)
+            await self._make_room(model, plan)
+            engine = EngineProcess(
+                model_id=model.id,
+                path=model.path,
+                backend=plan.backend,
+                options=plan.options,
+                environment=self._environment,
+                load_timeout_s=self._load_timeout_s,
+                on_exit=lambda error: self._engine_left(resident, error),
+                on_progress=lambda fraction: self._progressed(resident, fraction),
+            )
+            started_s = time.monotonic()
+            for reason in plan.reasons:
+                log.info("%s: %s", model.id, reason)
+            resident.ready = await engine.start()
+        resident.engine = engine
+        resident.load_s = time.monotonic() - started_s
+        resident.used_s = time.monotonic()
+        self._move(resident, "ready")
+        log.info(
+            "loaded %s in %.1f s: %s, context %d", model.id, resident.load_s, resident.ready.engine, resident.ready.context_length
+        )
+        for name, text in resident.ready.details.items():
+            log.info("%s: %s: %s", model.id, name, text)
+        return engine
+
+    async def _make_room(self, model: Model, plan: LoadPlan) -> None:
+        while True:
+            loaded = [resident for resident in self.residents() if resident.engine is not None and resident.model.id != model.id]
+            refusal = self._governor.refuse(plan.needed_bytes)
+            if len(loaded) < self._max_loaded and refusal is None:
+                return
+            idle = [resident for resident in loaded if not resident.running]
+            if not idle:
+                if refusal is not None and not loaded:
+                    raise LoadFailed(model.id, refusal.message)
+                busy = ", ".join(resident.model.id for resident in loaded)
+                raise Overloaded(f"There is no room for '{model.id}' while {busy} is busy; try again shortly.", retry_after_s=5)
+            oldest = min(idle, key=lambda resident: resident.used_s)
+            log.info("%s makes room for %s", oldest.model.id, model.id)
+            await self.unload(oldest.model.id)
+
+    def _load_ended(self, resident: Resident, task: asyncio.Task[EngineProcess]) -> None:
+        resident.loading = None
+        resident.progress = None
+        if task.cancelled():
+            self._move(resident, "unloaded")
+        elif (error := task.exception()) is not None:
+            message = error.message if isinstance(error, ImpetusError) else f"{type(error).__name__}: {error}"
+            if isinstance(error, EngineError):
+                log.error("%s", message)
+            else:
+                log.error("%s", message, exc_info=error if not isinstance(error, ImpetusError) else None)
+            self._move(resident, "failed", failure=message)
+
+    def _engine_left(self, resident: Resident, error: EngineCrashed | None) -> None:
+        """The process ended: by itself with an error, or because it was closed."""
+        if error is None or resident.engine is None:
+            return
+        resident.engine = None
+        resident.ready = None
+        log.error("%s", error.message)
+        self._move(resident, "failed", failure=error.message)
+        if not self._closing:
+            resident.restart = asyncio.create_task(self._restart(resident), name=f"restart {resident.model.id}")
+
+    async def _restart(self, resident: Resident) -> None:
+        delay_s = resident.backoff.next_delay_s()
+        log.info("%s is started again in %.1f s", resident.model.id, delay_s)
+        await asyncio.sleep(delay_s)
+        if resident.state == "failed":
+            try:
+                await self.load(resident.model)
+            except ImpetusError:
+                log.info("%s stays unloaded until it is asked for", resident.model.id)
+
+    async def _stop_tasks(self, resident: Resident) -> None:
+        tasks = [task for task in (resident.restart, resident.loading) if task is not None and task is not asyncio.current_task()]
+        resident.restart = None
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _end(self, resident: Resident) -> None:
+        engine, resident.engine, resident.ready = resident.engine, None, None
+        if engine is not None:
+            await engine.close()
+
+    def _progressed(self, resident: Resident, fraction: float) -> None:
+        resident.progress = fraction
+        self._on_change()
+
+    def _move(self, resident: Resident, state: ModelState, *, failure: str | None = None) -> None:
+        resident.state = state
+        resident.failure = failure
+        self._on_change()
