@@ -1,0 +1,77 @@
+# `make run` opens the control center, `make test` runs every check. Each does all its set-up first.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
+UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
+EXTRAS ?= starter
+ARGS ?=
+
+# On x86-64 Linux the GGUF engine is built without AMX, whose code GCC 12 compiles wrongly, and with just the vector
+# instructions of this CPU. uv keys its wheels by these switches, so that one built alike is reused.
+ifeq ($(shell uname -sm),Linux x86_64)
+has = $(shell grep -qw $(1) /proc/cpuinfo && echo ON || echo OFF)
+define ENGINE_SWITCHES
+GGML_NATIVE=OFF GGML_AVX=$(call has,avx) GGML_AVX2=$(call has,avx2) GGML_FMA=$(call has,fma) GGML_F16C=$(call has,f16c) \
+GGML_BMI2=$(call has,bmi2) GGML_AVX_VNNI=$(call has,avx_vnni) GGML_AVX512=$(call has,avx512f) \
+GGML_AVX512_VBMI=$(call has,avx512vbmi) GGML_AVX512_VNNI=$(call has,avx512_vnni) GGML_AVX512_BF16=$(call has,avx512_bf16)
+endef
+endif
+SYNC = $(UV) sync --frozen --inexact --no-install-project $(foreach extra,$(EXTRAS),--extra $(extra)) \
+	$(foreach switch,$(ENGINE_SWITCHES),--config-settings-package llama-cpp-python:cmake.define.$(switch))
+
+SOURCES := pyproject.toml impetus.toml py.typed README.md LICENSE $(wildcard *.py) \
+	$(shell find api hw runtime tui themes -name '*.py' -o -name '*.tcss' -o -name '*.toml')
+
+.PHONY: run test check format snapshots test-terminal bench clean
+
+run: $(VENV)/.ready-run $(VENV)/.installed
+	@$(BIN)/impetus $(ARGS)
+
+test: $(VENV)/.ready-test $(VENV)/.installed check
+	$(BIN)/pytest $(ARGS)
+
+check: $(VENV)/.ready-test $(VENV)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+format: $(VENV)/.ready-test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Draws the pictures in snapshots/ anew; look at each before it is committed.
+snapshots: $(VENV)/.ready-test $(VENV)/.installed
+	$(BIN)/pytest tests/tui --snapshot-update
+
+bench: $(VENV)/.ready-test $(VENV)/.installed
+	@for program in tests/benchmarks/*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(VENV)/.uv:
+ifeq ($(PYTHON),)
+	$(error Impetus needs Python 3.11 or newer; none was found. Name one: make PYTHON=/path/to/python3.12)
+endif
+	@echo "Making $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+	@test -x "$(UV)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@touch $@
+
+# The GGUF engine is compiled once, which takes some minutes.
+$(VENV)/.ready-run: pyproject.toml uv.lock | $(VENV)/.uv
+	@echo "Installing what Impetus needs (the first time compiles the GGUF engine: some minutes)"
+	@$(SYNC) --no-dev
+	@touch $@
+
+$(VENV)/.ready-test: pyproject.toml uv.lock | $(VENV)/.uv
+	@echo "Installing what Impetus and its tests need (the first time compiles the GGUF engine: some minutes)"
+	@$(SYNC)
+	@touch $@ $(VENV)/.ready-run
+
+$(VENV)/.installed: $(SOURCES) $(VENV)/.ready-run
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --reinstall-package impetus-llm .
+	@touch $@
