@@ -111,7 +111,7 @@ def parse_config(text: str, path: Path | None = None) -> Config:
         config = msgspec.convert(table, Config)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at ")
-        keys = tuple(place.strip("`").removeprefix("$.").split(".")) if place else ()
+        keys = tuple(place.strip("`").removeprefix("$.").replace("[...]", "").split(".")) if place else ()
         name = ".".join(keys) or "settings"
         raise ConfigError(f"{name}: {_in_words(reason)}", path=path, line=_line_of(text, keys)) from error
     _check_ranges(config, text, path)
@@ -178,27 +178,16 @@ def _edit(text: str, section: str, key: str, value: TomlValue) -> str:
 
 
 def _line_of(text: str, keys: tuple[str, ...]) -> int | None:
-    """The line (from 1) where a dotted key stands; its section's line if only that is found."""
-    if not keys:
-        return None
-    section, found = "", None
+    """The line (from 1) of a section or of a setting in it; None where it does not stand on a line of its own."""
+    section: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
         if header := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
-            section = header[1]
-            if section == ".".join(keys):
+            section = (header[1],)
+            if section == keys:
                 return number
-        elif (name := re.match(r"\s*([\w-]+)\s*=", line)) and (*section.split("."), name[1]) == keys:
+        elif (name := re.match(r"\s*([\w-]+)\s*=", line)) and (*section, name[1]) == keys[:2]:
             return number
-        elif name and not section and len(keys) == 1 and name[1] == keys[0]:
-            return number
-        if section == keys[0] and len(keys) > 2 and name_matches(line, keys[1]):
-            found = number
-    return found
-
-
-def name_matches(line: str, name: str) -> bool:
-    """Whether a TOML line assigns this name."""
-    return re.match(rf"\s*{re.escape(name)}\s*=", line) is not None
+    return None
 
 
 def _refuse_unknown(
