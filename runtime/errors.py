@@ -9,6 +9,7 @@ ImpetusError
 ├── EngineError            ours
 │   ├── LoadFailed         the engine refused the model
 │   └── EngineCrashed      the engine's process ended; carries how and its last words
+├── FormatError            a model's file is damaged, cut short or not what it claims; carries file and offset
 ├── DownloadError          the Hub, the network or the disk
 └── ConfigError            impetus.toml, with file and line
 
@@ -48,7 +49,9 @@ class UnknownModel(InvalidRequest):
     def __init__(self, model: str, known: Sequence[str]) -> None:
         near = get_close_matches(model, known, n=1, cutoff=0.5)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        have = f"Models here: {', '.join(known)}." if known else "There is no model here yet: `impetus pull owner/repo` gets one."
+        have = (
+            f"Models here: {', '.join(known)}." if known else "There is no model here yet: `impetus pull owner/repo` gets one."
+        )
         super().__init__(f"The model '{model}' does not exist.{hint} {have}", param="model", code="model_not_found")
         self.model = model
         self.known = tuple(known)
@@ -110,6 +113,19 @@ class EngineCrashed(EngineError):
         """As "SIGKILL" or "exit code 3"."""
         self.last_words = tuple(last_words)
         """The last lines it wrote to stderr."""
+
+
+class FormatError(ImpetusError):
+    """A model's file does not hold what its format promises."""
+
+    def __init__(self, path: Path, why: str, *, offset: int | None = None, cure: str = "Download it again.") -> None:
+        where = "" if offset is None else f" (at byte {offset:,})"
+        super().__init__(f"{path.name}: {why}{where}. {cure}")
+        self.path = path
+        self.why = why
+        self.offset = offset
+        """Where in the file the trouble was met, in bytes from its start; None where that says nothing."""
+        self.cure = cure
 
 
 class DownloadError(ImpetusError):

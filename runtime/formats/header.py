@@ -31,3 +31,9 @@ class Header:
     vocabulary_size: int | None = None
     has_chat_template: bool | None = None
     shards: int = 1
+    kv_bytes_per_token: int | None = None
+    """What one token of context takes in the cache over all layers, at 16 bits a number."""
+    version: int | None = None
+    """Of the container, where the format counts them: 3 for today's GGUF."""
+    big_endian: bool = False
+    """True where the numbers were written for a big-endian machine."""

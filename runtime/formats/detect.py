@@ -1,0 +1,81 @@
+"""Tells the model formats apart, by bytes and by the shape of folders; a name alone decides nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import FormatError
+from .coreml import is_coreml_file, is_coreml_folder, read_coreml
+from .gguf import read_gguf
+from .gguf_part import MAGIC
+from .header import Header
+from .onnx import is_onnx, read_onnx
+from .pytorch import is_pytorch, read_pytorch
+from .safetensors import is_safetensors, read_safetensors, read_table
+
+# Which files of a folder are worth a look; their bytes then decide.
+_TENSOR_SUFFIX = ".safetensors"
+_CHECKPOINT_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt"}
+_GRAPH_SUFFIX = ".onnx"
+
+
+def detect(path: Path) -> Header | None:
+    """Says what a file or a folder is.
+
+    Returns:
+        What it says of itself, or None where it is no model that an engine could serve.
+
+    Raises:
+        FormatError: it is one, but damaged, cut short or incomplete.
+    """
+    try:
+        return _detect_folder(path) if path.is_dir() else _detect_file(path)
+    except OSError as error:
+        raise FormatError(
+            path, f"cannot be read: {error.strerror or error}", cure="Look at its permissions and its disk."
+        ) from error
+
+
+def is_gguf(path: Path) -> bool:
+    """Says whether a file begins as GGUF does."""
+    with path.open("rb", buffering=0) as file:
+        return file.read(4) == MAGIC
+
+
+def _detect_file(path: Path) -> Header | None:
+    # A file named .gguf that is none is a damaged model, and its owner should read why.
+    if is_gguf(path) or path.suffix.lower() == ".gguf":
+        return read_gguf(path)
+    if is_safetensors(path):
+        table = read_table(path)
+        kind = "mlx" if table.made_for == "mlx" else "safetensors"
+        return Header(format=kind, size_bytes=path.stat().st_size, parameters=sum(table.parameters_by_type.values()))
+    if is_pytorch(path):
+        return Header(format="pytorch", size_bytes=path.stat().st_size)
+    if is_onnx(path):
+        return Header(format="onnx", size_bytes=path.stat().st_size)
+    return read_coreml(path) if is_coreml_file(path) else None
+
+
+def _detect_folder(folder: Path) -> Header | None:
+    if is_coreml_folder(folder):
+        return read_coreml(folder)
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    tensors = [path for path in files if path.suffix == _TENSOR_SUFFIX]
+    if tensors:
+        # An adapter or a lone file without a config is not a whole model.
+        return read_safetensors(folder, tensors) if (folder / "config.json").is_file() else None
+    checkpoints = [path for path in files if path.suffix in _CHECKPOINT_SUFFIXES and is_pytorch(path)]
+    if checkpoints and (folder / "config.json").is_file():
+        return read_pytorch(folder, checkpoints)
+    inner = folder / "onnx"
+    graphs = [path for path in files if path.suffix == _GRAPH_SUFFIX]
+    graphs += sorted(inner.glob(f"*{_GRAPH_SUFFIX}")) if inner.is_dir() else []
+    if any(is_onnx(graph) for graph in graphs):
+        return read_onnx(folder, graphs)
+    packages = sorted(path for path in folder.iterdir() if path.is_dir() and is_coreml_folder(path))
+    if packages:
+        headers = [read_coreml(package) for package in packages]
+        return replace(headers[0], size_bytes=sum(header.size_bytes for header in headers), shards=len(packages))
+    return None

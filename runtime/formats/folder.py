@@ -1,0 +1,79 @@
+"""Reads what a model folder's config.json and its neighbours say, for the formats that have such a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import cast
+
+import msgspec
+
+from ..errors import FormatError
+from .header import Format, Header
+
+LARGEST_JSON_BYTES = 32 * 1024 * 1024
+
+
+def read_json(path: Path) -> Mapping[str, object] | None:
+    """Reads a JSON object; None where there is no such file.
+
+    Raises:
+        FormatError: the file cannot be read, or is something else.
+    """
+    try:
+        if not path.is_file():
+            return None
+        if path.stat().st_size > LARGEST_JSON_BYTES:
+            raise FormatError(path, "it is far too large for what it should be")
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, object])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise FormatError(path, f"cannot be read: {error}") from error
+
+
+def total_bytes(paths: Iterable[Path]) -> int:
+    """Adds up the sizes of files."""
+    return sum(path.stat().st_size for path in paths)
+
+
+def to_header(folder: Path, format: Format, config: Mapping[str, object], size_bytes: int) -> Header:  # noqa: A002
+    """Makes a header of a config.json in the shape of Hugging Face transformers; keys that are missing stay unknown."""
+    inner = config.get("text_config")
+    facts = {**config, **cast("dict[str, object]", inner)} if isinstance(inner, dict) else config
+
+    def integer(key: str) -> int | None:
+        value = facts.get(key)
+        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+    embedding, heads, head_dim = integer("hidden_size"), integer("num_attention_heads"), integer("head_dim")
+    if head_dim is None and embedding and heads:
+        head_dim = embedding // heads
+    layers, kv_heads = integer("num_hidden_layers"), integer("num_key_value_heads")
+    kv_heads = heads if kv_heads is None else kv_heads
+    kind = config.get("model_type")
+    kv_bytes = None
+    if layers is not None and kv_heads is not None and head_dim is not None:
+        kv_bytes = 2 * 2 * layers * kv_heads * head_dim
+    return Header(
+        format=format,
+        size_bytes=size_bytes,
+        architecture=kind if isinstance(kind, str) else None,
+        layers=layers,
+        embedding_length=embedding,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        context_length=integer("max_position_embeddings"),
+        vocabulary_size=integer("vocab_size"),
+        has_chat_template=_has_chat_template(folder),
+        kv_bytes_per_token=kv_bytes,
+    )
+
+
+def _has_chat_template(folder: Path) -> bool | None:
+    if any((folder / name).exists() for name in ("chat_template.jinja", "chat_template.json", "additional_chat_templates")):
+        return True
+    try:
+        settings = read_json(folder / "tokenizer_config.json")
+    except FormatError:
+        return None
+    return None if settings is None else bool(settings.get("chat_template"))

@@ -1,0 +1,63 @@
+"""Walks the outermost fields of a Protocol Buffers message without reading what is in them.
+
+Source: https://protobuf.dev/programming-guides/encoding/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MOST_FIELDS = 4_096
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a message."""
+
+    number: int
+    length: int | None
+    """Of its content in bytes, where it has one."""
+    value: int | None
+    """Where it is a number of variable length."""
+
+
+def read_fields(path: Path) -> list[Field] | None:
+    """Lists a file's outermost fields; None where it is no such message, or ends before its fields do."""
+    fields: list[Field] = []
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        at = 0
+        while at < size and len(fields) < MOST_FIELDS:
+            file.seek(at)
+            head = file.read(20)
+            tag, at_value = _varint(head, 0)
+            value, after = _varint(head, at_value)
+            if tag is None or tag >> 3 == 0:
+                return None
+            kind, length = tag & 7, None
+            if kind == _VARINT and value is not None:
+                at += after
+            elif kind == _LENGTH and value is not None:
+                at, length, value = at + after + value, value, None
+            elif kind in (_FIXED64, _FIXED32):
+                at, value = at + at_value + (8 if kind == _FIXED64 else 4), None
+            else:
+                return None
+            if at > size:
+                return None
+            fields.append(Field(tag >> 3, length, value))
+    return fields
+
+
+def _varint(head: bytes, at: int) -> tuple[int | None, int]:
+    value = 0
+    for index in range(10):
+        if at + index >= len(head):
+            return None, at
+        byte = head[at + index]
+        value |= (byte & 0x7F) << (7 * index)
+        if not byte & 0x80:
+            return value, at + index + 1
+    return None, at

@@ -1,0 +1,103 @@
+"""Recognises SafeTensors: 8 bytes of length, a JSON table, then the numbers.
+
+Source: https://github.com/huggingface/safetensors#format
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+
+import msgspec
+
+from ..errors import FormatError
+from .folder import read_json, to_header, total_bytes
+from .header import Format, Header
+
+LARGEST_TABLE_BYTES = 100_000_000
+"""The limit that the format's own library sets."""
+INDEX_NAME = "model.safetensors.index.json"
+
+
+class _Tensor(msgspec.Struct, frozen=True):
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What the head of one file says."""
+
+    made_for: str | None
+    """The library named in its metadata: "pt", "mlx"."""
+    parameters_by_type: dict[str, int]
+
+
+def is_safetensors(path: Path) -> bool:
+    """Says whether a file begins as SafeTensors does."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(9)
+    return len(head) == 9 and head[8:] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= min(size, LARGEST_TABLE_BYTES)
+
+
+def read_table(path: Path) -> Table:
+    """Reads a file's table, and makes sure that the numbers it speaks of are there.
+
+    Raises:
+        FormatError: they are not, or the table is none.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 10 or not 2 <= length <= min(size - 8, LARGEST_TABLE_BYTES):
+            raise FormatError(path, "it does not begin as a SafeTensors file does", offset=0)
+        text = file.read(length)
+    try:
+        raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        metadata = msgspec.json.decode(raw.pop("__metadata__", msgspec.Raw(b"{}")), type=dict[str, str])
+        tensors = [msgspec.json.decode(value, type=_Tensor) for value in raw.values()]
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise FormatError(path, f"its table of tensors cannot be read: {error}", offset=8) from error
+    end = 8 + length + max((tensor.data_offsets[1] for tensor in tensors), default=0)
+    if end > size:
+        raise FormatError(path, f"its tensors need {end - size:,} bytes more than the file has: it was cut short", offset=size)
+    by_type: dict[str, int] = {}
+    for tensor in tensors:
+        by_type[tensor.dtype] = by_type.get(tensor.dtype, 0) + prod(tensor.shape)
+    return Table(metadata.get("format"), by_type)
+
+
+def read_safetensors(folder: Path, files: Iterable[Path]) -> Header:
+    """Reads a folder of SafeTensors files; it is MLX's where its config or its files say so.
+
+    Raises:
+        FormatError: a file is damaged, or one that the index names is missing.
+    """
+    paths = sorted(files)
+    index = read_json(folder / INDEX_NAME)
+    listed = index.get("weight_map") if index is not None else None
+    if isinstance(listed, dict):
+        wanted = {str(name) for name in msgspec.convert(listed, dict[str, object]).values()}
+        missing = sorted(name for name in wanted if not (folder / name).is_file())
+        if missing:
+            raise FormatError(folder, f"{len(missing)} of its {len(wanted)} parts are missing, as {missing[0]}")
+    tables = [read_table(path) for path in paths]
+    config = read_json(folder / "config.json") or {}
+    mlx = "quantization" in config or any(table.made_for == "mlx" for table in tables)
+    kind: Format = "mlx" if mlx else "safetensors"
+    by_type: dict[str, int] = {}
+    for table in tables:
+        for dtype, count in table.parameters_by_type.items():
+            by_type[dtype] = by_type.get(dtype, 0) + count
+    header = to_header(folder, kind, config, total_bytes(paths))
+    bits = config.get("quantization")
+    if mlx and isinstance(bits, dict):
+        width = msgspec.convert(bits, dict[str, object]).get("bits")
+        # Packed numbers: the table counts words, not parameters.
+        return replace(header, quantization=f"{width}-bit" if isinstance(width, int) else None, shards=len(paths))
+    dtype = max(by_type, key=lambda name: by_type[name]) if by_type else None
+    return replace(header, quantization=dtype, parameters=sum(by_type.values()), shards=len(paths))

@@ -1,0 +1,199 @@
+"""Knows every model that can be named in a request, and what its bytes say of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import FormatError, UnknownModel
+from ..formats.detect import detect
+from ..formats.gguf import SHARD_NAME
+from ..formats.header import Header
+from .model import Model, StoreName
+from .quantization import find_quantization
+from .stores import Find, Store
+
+log = logging.getLogger(__name__)
+
+ECHO = Model(id="echo", path=Path("echo"), store="builtin", header=Header(format="echo", size_bytes=0))
+"""The engine that needs no model."""
+
+_NAMELESS = re.compile(r"(ggml-)?model(?=$|[-._])", re.IGNORECASE)
+"""Files called after no model: "ggml-model-q4_0.gguf"."""
+
+Fingerprint = tuple[tuple[str, int, int], ...]
+"""Path, size and age in nanoseconds of each file of a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    fingerprint: Fingerprint
+    header: Header | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    find: Find
+    store: StoreName
+    name: str
+    header: Header
+    problem: str | None
+
+    def names(self) -> Iterator[str]:
+        """The ids it may have, the shortest first."""
+        long = f"{self.find.owner}/{self.name}" if self.find.owner else self.name
+        yield from (self.name, long, f"{long}@{self.store}", f"{long}@{self.find.path.parent}")
+
+
+class Registry:
+    """The models of all stores, by id.
+
+    `scan` blocks and belongs into a thread; the rest only looks at what it found.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[Store],
+        *,
+        echo: bool = False,
+        explain_problem: Callable[[Header], str | None] = lambda _: None,
+    ) -> None:
+        self._stores = tuple(stores)
+        self._echo = echo
+        self._explain_problem = explain_problem
+        self._readings: dict[Path, _Reading] = {}
+        self._ids: dict[Path, str] = {}
+        self._models: dict[str, Model] = {}
+        self.headers_read = 0
+        """How many models had to be opened so far; those that did not change are not opened again."""
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """What the last scan found, sorted by id."""
+        return tuple(self._models.values())
+
+    def scan(self) -> tuple[Model, ...]:
+        """Looks through the stores and reads the headers of what is new or changed."""
+        candidates = self._candidates()
+        ids = _choose_ids(candidates, self._ids)
+        models = [
+            Model(ids[candidate.find.path], candidate.find.path, candidate.store, candidate.header, candidate.problem)
+            for candidate in candidates
+        ]
+        if self._echo:
+            models.append(ECHO)
+        self._ids = ids
+        self._models = {model.id: model for model in sorted(models, key=lambda model: (model.id.casefold(), model.id))}
+        return self.models
+
+    def resolve(self, name: str) -> Model:
+        """Finds a model by its id, else without regard to case, else by a beginning that only one id has.
+
+        Raises:
+            UnknownModel: there is none, or several begin so.
+        """
+        models = self._models
+        if name in models:
+            return models[name]
+        folded = name.casefold()
+        same = [model for id_, model in models.items() if id_.casefold() == folded]
+        if len(same) == 1:
+            return same[0]
+        starting = [model for id_, model in models.items() if folded and id_.casefold().startswith(folded)]
+        if len(starting) == 1:
+            return starting[0]
+        raise UnknownModel(name, tuple(models))
+
+    def _candidates(self) -> list[_Candidate]:
+        candidates: list[_Candidate] = []
+        readings: dict[Path, _Reading] = {}
+        seen: set[object] = set()
+        for store in self._stores:
+            for find in store.find():
+                # The same file by two ways, or the same download in two stores, is one model.
+                copy = (find.owner, find.repo, find.path.name) if find.owner else None
+                real = os.path.realpath(find.path)
+                if real in seen or find.path in readings:
+                    continue
+                reading = self._read(find)
+                if reading is None:
+                    continue
+                readings[find.path] = reading
+                header = reading.header
+                if header is None or (find.growing and reading.problem is not None):
+                    continue
+                if copy is not None and (*copy, header.size_bytes) in seen:
+                    continue
+                seen |= {real, *([(*copy, header.size_bytes)] if copy is not None else [])}
+                problem = reading.problem or self._explain_problem(header)
+                candidates.append(_Candidate(find, store.name, _name(find), header, problem))
+        self._readings = readings
+        return candidates
+
+    def _read(self, find: Find) -> _Reading | None:
+        """Reads a header, or remembers it; None where the files went away meanwhile."""
+        try:
+            fingerprint = tuple(_stamp(path) for path in find.files)
+        except OSError:
+            return None
+        known = self._readings.get(find.path)
+        if known is not None and known.fingerprint == fingerprint:
+            return known
+        self.headers_read += 1
+        try:
+            return _Reading(fingerprint, detect(find.path), None)
+        except FormatError as error:
+            log.warning("%s", error.message)
+            size = sum(size for _, size, _ in fingerprint)
+            # Of the folders only those with SafeTensors are looked at closely enough to be found damaged.
+            header = Header(format="gguf" if find.path.is_file() else "safetensors", size_bytes=size)
+            return _Reading(fingerprint, replace(header, quantization=find_quantization(find.path.name)), error.message)
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    stat = path.stat()
+    return str(path), stat.st_size, stat.st_mtime_ns
+
+
+def _name(find: Find) -> str:
+    """Names a model after its file or folder, or after its repository where that says nothing."""
+    path = find.path
+    if path.is_dir():
+        # A cached snapshot is named after a commit.
+        name = find.repo if find.repo and path.parent.name == "snapshots" else path.name
+        return name.removesuffix(".mlpackage").removesuffix(".mlmodelc")
+    shard = SHARD_NAME.fullmatch(path.name)
+    stem = shard["stem"] if shard else re.sub(r"\.gguf$", "", path.name, flags=re.IGNORECASE)
+    if find.repo and (nameless := _NAMELESS.match(stem)):
+        stem = re.sub(r"-gguf$", "", find.repo, flags=re.IGNORECASE) + stem[nameless.end() :]
+    # Some publishers write "Name.Q4_K_M.gguf", most "Name-Q4_K_M.gguf".
+    head, dot, tail = stem.rpartition(".")
+    return f"{head}-{tail}" if dot and find_quantization(tail) == tail.upper() else stem
+
+
+def _choose_ids(candidates: Sequence[_Candidate], before: dict[Path, str]) -> dict[Path, str]:
+    """Gives every model an id of its own: its name where only it has it, else with its owner, its store, its folder.
+
+    A model keeps the id it had: clients and loaded engines know it by that.
+    """
+    ids = {candidate.find.path: before[candidate.find.path] for candidate in candidates if candidate.find.path in before}
+    taken = {"echo", *(id_.casefold() for id_ in ids.values())}
+    waiting: list[_Candidate] = [candidate for candidate in candidates if candidate.find.path not in ids]
+    for level in range(4):
+        wanted = [(candidate, list(candidate.names())[level]) for candidate in waiting]
+        counts: dict[str, int] = {}
+        for _, name in wanted:
+            counts[name.casefold()] = counts.get(name.casefold(), 0) + 1
+        for candidate, name in wanted:
+            if counts[name.casefold()] == 1 and name.casefold() not in taken:
+                ids[candidate.find.path] = name
+        waiting = [candidate for candidate in waiting if candidate.find.path not in ids]
+        taken |= {id_.casefold() for id_ in ids.values()}
+    for candidate in waiting:
+        ids[candidate.find.path] = str(candidate.find.path)
+    return ids

