@@ -1,0 +1,183 @@
+"""Impetus' own routes under `/impetus/v1`: what they take and what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from ...hw.profile import CapabilityProfile
+from ...hw.sample import Sample
+from ...runtime.events import FinishReason
+from ...runtime.formats.header import Format
+from ...runtime.journal import RequestRecord, Stage
+from ...runtime.models.download import Download
+from ...runtime.models.model import ModelState, ModelStatus, StoreName
+
+
+class ModelBody(msgspec.Struct, frozen=True):
+    """The body of the routes that load and unload."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=1024)]
+
+
+MODEL = msgspec.json.Decoder(ModelBody)
+
+
+class ModelEntry(msgspec.Struct, frozen=True):
+    """A model and what is done with it; null is what is not known, or not so now."""
+
+    id: str
+    state: ModelState
+    format: Format
+    store: StoreName
+    size_bytes: int
+    architecture: str | None
+    quantization: str | None
+    parameters: int | None
+    trained_context_length: int | None
+    """What the model was made for, in tokens."""
+    context_length: int | None
+    """What is served, while it is loaded."""
+    engine: str | None
+    pid: int | None
+    load_s: float | None
+    progress: float | None
+    running: int
+    failure: str | None
+    problem: str | None
+    """Why it cannot be served here."""
+
+
+class RequestEntry(msgspec.Struct, frozen=True):
+    """One request as the journal holds it."""
+
+    id: str
+    model: str
+    client: str
+    route: str
+    stage: Stage
+    at_epoch_s: float
+    prompt_tokens: int | None
+    completion_tokens: int
+    cached_tokens: int | None
+    ttft_s: float | None
+    decode_tps: float | None
+    duration_s: float | None
+    """From arrival to the end; null while it runs."""
+    finish_reason: FinishReason | None
+    error: str | None
+
+
+class DownloadEntry(msgspec.Struct, frozen=True):
+    """One download."""
+
+    id: str
+    reference: str
+    repo: str
+    file: str | None
+    state: str
+    total_bytes: int | None
+    done_bytes: int
+    rate_bytes_per_s: float | None
+    error: str | None
+
+
+class StatusAnswer(msgspec.Struct, frozen=True):
+    """Everything at a glance: what the dashboard's header and tables show."""
+
+    version: str
+    uptime_s: float
+    url: str
+    """As the asker reached it."""
+    tokens_per_s: float
+    """Of all models, over the last complete second."""
+    profile: CapabilityProfile | None
+    """The machine; null until it has been read."""
+    sample: Sample | None
+    """The machine's newest reading."""
+    models: list[ModelEntry]
+    running: list[RequestEntry]
+    downloads: list[DownloadEntry]
+
+
+class RequestsAnswer(msgspec.Struct, frozen=True):
+    """The newest requests, newest first."""
+
+    requests: list[RequestEntry]
+
+
+class HealthAnswer(msgspec.Struct, frozen=True):
+    """That the server answers."""
+
+    status: str
+    version: str
+
+
+def to_model_entry(status: ModelStatus) -> ModelEntry:
+    """Shows a model."""
+    model, header = status.model, status.model.header
+    return ModelEntry(
+        id=model.id,
+        state=status.state,
+        format=header.format,
+        store=model.store,
+        size_bytes=header.size_bytes,
+        architecture=header.architecture,
+        quantization=header.quantization,
+        parameters=header.parameters,
+        trained_context_length=header.context_length,
+        context_length=status.context_length,
+        engine=status.engine,
+        pid=status.pid,
+        load_s=status.load_s,
+        progress=status.progress,
+        running=status.running,
+        failure=status.failure,
+        problem=model.problem,
+    )
+
+
+def to_request_entry(record: RequestRecord) -> RequestEntry:
+    """Shows a request."""
+    return RequestEntry(
+        id=record.id,
+        model=record.model,
+        client=record.client,
+        route=record.route,
+        stage=record.stage,
+        at_epoch_s=record.at_epoch_s,
+        prompt_tokens=record.prompt_tokens,
+        completion_tokens=record.completion_tokens,
+        cached_tokens=record.cached_tokens,
+        ttft_s=record.ttft_s,
+        decode_tps=record.decode_tps,
+        duration_s=None if record.ended_s is None else record.ended_s - record.started_s,
+        finish_reason=record.finish_reason,
+        error=record.error,
+    )
+
+
+def to_request_entries(records: Iterable[RequestRecord]) -> list[RequestEntry]:
+    """Shows requests."""
+    return [to_request_entry(record) for record in records]
+
+
+def to_download_entries(downloads: Sequence[Download]) -> list[DownloadEntry]:
+    """Shows downloads."""
+    return [
+        DownloadEntry(
+            id=download.id,
+            reference=download.reference,
+            repo=download.repo,
+            file=download.file,
+            state=download.state,
+            total_bytes=download.total_bytes,
+            done_bytes=download.done_bytes,
+            rate_bytes_per_s=download.rate_bytes_per_s,
+            error=download.error,
+        )
+        for download in downloads
+    ]

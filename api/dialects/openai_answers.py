@@ -1,0 +1,301 @@
+"""What OpenAI's clients are answered: events to whole answers, and the parts that chunks are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from ...runtime.events import Admitted, Event, Finished, FinishReason, TextDelta, TokenLogprob, TopLogprob
+from ...runtime.models.model import ModelStatus
+from ..errors import Failure
+
+_LEAST_LOGPROB = -9999.0
+"""What stands for minus infinity, which JSON has not."""
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What every chunk and every whole answer begins with."""
+
+    id: str
+    object: str
+    created: int
+    """Seconds since 1970."""
+    model: str
+    """The id that serves the request."""
+    system_fingerprint: str
+
+
+class TopLogprobBody(msgspec.Struct, frozen=True):
+    """One candidate at a position of a chat answer."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprobBody(msgspec.Struct, frozen=True):
+    """One position of a chat answer."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+    top_logprobs: list[TopLogprobBody]
+
+
+class ChatLogprobs(msgspec.Struct, frozen=True):
+    """The logprobs of a chat choice or of one of its chunks."""
+
+    content: list[TokenLogprobBody]
+    refusal: None = None
+
+
+class CompletionLogprobs(msgspec.Struct, frozen=True):
+    """The logprobs of a completions choice or of one of its chunks, column by column."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+    """Where each token begins in the choice's text, in characters."""
+
+
+class PromptTokensDetails(msgspec.Struct, frozen=True):
+    """What became of the prompt's tokens."""
+
+    cached_tokens: int
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Token counts; the choices of one prompt count it once."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+
+
+class AssistantMessage(msgspec.Struct, frozen=True):
+    """The message of a whole chat answer."""
+
+    content: str
+    role: Literal["assistant"] = "assistant"
+    refusal: None = None
+
+
+class ChatChoice(msgspec.Struct, frozen=True):
+    """One choice of a whole chat answer."""
+
+    index: int
+    message: AssistantMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishReason
+
+
+class CompletionChoice(msgspec.Struct, frozen=True):
+    """One choice of a whole completions answer, or of a chunk of one."""
+
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: FinishReason | None
+
+
+class ChatAnswer(Head, frozen=True, kw_only=True):
+    """A whole answer of `/v1/chat/completions`."""
+
+    choices: list[ChatChoice]
+    usage: Usage
+
+
+class CompletionAnswer(Head, frozen=True, kw_only=True):
+    """A whole answer of `/v1/completions`."""
+
+    choices: list[CompletionChoice]
+    usage: Usage
+
+
+class ModelEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One model of the list; the last two fields are not OpenAI's, some clients read them."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    context_length: int | None = None
+    """What is served, else what the model was made for, in tokens."""
+    max_model_len: int | None = None
+    """The same, by the name that vLLM gave it."""
+
+
+class ModelList(msgspec.Struct, frozen=True):
+    """The answer of `/v1/models`."""
+
+    data: list[ModelEntry]
+    object: Literal["list"] = "list"
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """OpenAI's error object."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True):
+    """What is answered in place of anything else when something went wrong."""
+
+    error: ErrorBody
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts the tokens of an answer; its prompts' events come one prompt after the other."""
+
+    prompts: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    def admit(self, event: Admitted) -> None:
+        """Counts a prompt."""
+        self.prompts += 1
+        self.prompt_tokens += event.prompt_tokens
+
+    def finish(self, event: Finished) -> None:
+        """Counts a choice."""
+        self.completion_tokens += event.completion_tokens
+        if event.index == 0:
+            self.cached_tokens += event.cached_tokens
+
+    def usage(self) -> Usage:
+        """The counts as they are answered."""
+        return Usage(
+            self.prompt_tokens,
+            self.completion_tokens,
+            self.prompt_tokens + self.completion_tokens,
+            PromptTokensDetails(self.cached_tokens),
+        )
+
+
+@dataclass(slots=True)
+class CollectedChoice:
+    """One choice as it grows."""
+
+    texts: list[str] = field(default_factory=list[str])
+    logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
+    reason: FinishReason = "stop"
+
+
+class Collected:
+    """Gathers one prompt's events for a whole answer."""
+
+    def __init__(self, *, n: int, logprobs: bool) -> None:
+        self.tally = Tally()
+        self.choices = [CollectedChoice() for _ in range(n)]
+        self.has_logprobs = logprobs
+        self.model = ""
+
+    def add(self, batch: Iterable[Event]) -> None:
+        """Takes in what arrived."""
+        for event in batch:
+            match event:
+                case TextDelta():
+                    choice = self.choices[event.index]
+                    choice.texts.append(event.text)
+                    choice.logprobs.extend(event.logprobs)
+                case Admitted():
+                    self.model = event.model
+                    self.tally.admit(event)
+                case Finished():
+                    self.choices[event.index].reason = event.reason
+                    self.tally.finish(event)
+
+
+def to_chat_answer(head: Head, collected: Collected) -> ChatAnswer:
+    """Makes the whole answer of a chat."""
+    choices = [
+        ChatChoice(
+            index,
+            AssistantMessage("".join(choice.texts)),
+            to_chat_logprobs(choice.logprobs) if collected.has_logprobs else None,
+            choice.reason,
+        )
+        for index, choice in enumerate(collected.choices)
+    ]
+    return ChatAnswer(
+        head.id,
+        head.object,
+        head.created,
+        collected.model,
+        head.system_fingerprint,
+        choices=choices,
+        usage=collected.tally.usage(),
+    )
+
+
+def to_completion_answer(head: Head, prompts: Sequence[Collected]) -> CompletionAnswer:
+    """Makes the whole answer for one or more prompts; their choices are numbered through."""
+    choices: list[CompletionChoice] = []
+    total = Tally()
+    for collected in prompts:
+        for choice in collected.choices:
+            logprobs = to_completion_logprobs(choice.logprobs, 0) if collected.has_logprobs else None
+            choices.append(CompletionChoice(len(choices), "".join(choice.texts), logprobs, choice.reason))
+        total.prompt_tokens += collected.tally.prompt_tokens
+        total.completion_tokens += collected.tally.completion_tokens
+        total.cached_tokens += collected.tally.cached_tokens
+    model = prompts[0].model
+    return CompletionAnswer(
+        head.id, head.object, head.created, model, head.system_fingerprint, choices=choices, usage=total.usage()
+    )
+
+
+def to_model_entry(status: ModelStatus, *, created: int) -> ModelEntry:
+    """Shows a model as the list has it."""
+    context_length = status.context_length or status.model.header.context_length
+    return ModelEntry(status.model.id, "model", created, status.model.store, context_length, context_length)
+
+
+def to_error(failure: Failure) -> ErrorAnswer:
+    """Puts a failure into OpenAI's error object."""
+    return ErrorAnswer(ErrorBody(failure.message, failure.kind, failure.param, failure.code))
+
+
+def text_of(token: TokenLogprob | TopLogprob) -> str:
+    """A token's text; bytes that are no whole character are replaced."""
+    return token.text.decode("utf-8", "replace")
+
+
+def _logprob(token: TokenLogprob | TopLogprob) -> float:
+    return max(token.logprob, _LEAST_LOGPROB)
+
+
+def to_chat_logprobs(tokens: Iterable[TokenLogprob]) -> ChatLogprobs:
+    """Puts logprobs into the chat endpoint's form."""
+    return ChatLogprobs(
+        [
+            TokenLogprobBody(
+                text_of(token),
+                _logprob(token),
+                list(token.text),
+                [TopLogprobBody(text_of(top), _logprob(top), list(top.text)) for top in token.top],
+            )
+            for token in tokens
+        ]
+    )
+
+
+def to_completion_logprobs(tokens: Sequence[TokenLogprob], offset: int) -> CompletionLogprobs:
+    """Puts logprobs into the completions endpoint's form; `offset` is where the first token's text begins."""
+    texts = [text_of(token) for token in tokens]
+    offsets: list[int] = []
+    for text in texts:
+        offsets.append(offset)
+        offset += len(text)
+    tops = [{text_of(top): _logprob(top) for top in token.top} for token in tokens]
+    return CompletionLogprobs(texts, [_logprob(token) for token in tokens], tops, offsets)

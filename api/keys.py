@@ -1,0 +1,18 @@
+"""What handlers find in the application and in a request, by typed keys."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from ..runtime.config import ServerConfig
+from ..runtime.runtime import Runtime
+from .metrics import Metrics
+
+RUNTIME = web.AppKey("RUNTIME", Runtime)
+SETTINGS = web.AppKey("SETTINGS", ServerConfig)
+METRICS = web.AppKey("METRICS", Metrics)
+STARTED_EPOCH_S = web.AppKey("STARTED_EPOCH_S", float)
+"""When the application was made, by the wall clock."""
+
+REQUEST_ID = web.RequestKey("REQUEST_ID", str)
+"""What the answer's `x-request-id` says: the journal's id for a generation, a random one for anything else."""

@@ -1,0 +1,103 @@
+"""Impetus' own routes: health, metrics, status, models, requests."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+from aiohttp import web
+
+from ...runtime.errors import InvalidRequest
+from ..body import read_body
+from ..dialects.control import (
+    MODEL,
+    HealthAnswer,
+    RequestsAnswer,
+    StatusAnswer,
+    to_download_entries,
+    to_model_entry,
+    to_request_entries,
+)
+from ..keys import METRICS, RUNTIME, STARTED_EPOCH_S
+from ..version import VERSION
+
+_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_MOST_REQUESTS = 500
+_WELCOME = f"""Impetus {VERSION} serves language models here.
+
+Point an OpenAI client at the address of this page with /v1 behind it.
+GET /v1/models lists the models, GET /impetus/v1/status says how things stand.
+"""
+
+
+def add_routes(app: web.Application) -> None:
+    """Adds the routes."""
+    app.router.add_get("/", welcome)
+    app.router.add_get("/health", health)
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/impetus/v1/status", status)
+    app.router.add_get("/impetus/v1/requests", requests)
+    app.router.add_post("/impetus/v1/models/load", load)
+    app.router.add_post("/impetus/v1/models/unload", unload)
+
+
+async def welcome(_request: web.Request) -> web.Response:
+    """Says what this is."""
+    return web.Response(text=_WELCOME)
+
+
+async def health(_request: web.Request) -> web.Response:
+    """Says that the server answers."""
+    return web.json_bytes_response(HealthAnswer("ok", VERSION), dumps=msgspec.json.encode)
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Gives the counters to Prometheus."""
+    return web.Response(body=request.app[METRICS].read(), headers={"Content-Type": _METRICS_TYPE})
+
+
+async def status(request: web.Request) -> web.Response:
+    """Says how everything stands."""
+    runtime = request.app[RUNTIME]
+    answer = StatusAnswer(
+        version=VERSION,
+        uptime_s=time.time() - request.app[STARTED_EPOCH_S],
+        url=str(request.url.origin()),
+        tokens_per_s=runtime.throughput.total(),
+        profile=runtime.profile,
+        sample=runtime.monitor.latest,
+        models=[to_model_entry(model) for model in runtime.statuses()],
+        running=to_request_entries(record for record in runtime.journal if record.ended_s is None),
+        downloads=to_download_entries(runtime.downloads()),
+    )
+    return web.json_bytes_response(answer, dumps=msgspec.json.encode)
+
+
+async def requests(request: web.Request) -> web.Response:
+    """Lists the newest requests; `?limit=` says how many."""
+    text = request.query.get("limit", "50")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MOST_REQUESTS):
+        raise InvalidRequest(f"'limit' must be a number from 1 to {_MOST_REQUESTS}.", param="limit", code="invalid_value")
+    answer = RequestsAnswer(to_request_entries(request.app[RUNTIME].journal.newest(int(text))))
+    return web.json_bytes_response(answer, dumps=msgspec.json.encode)
+
+
+async def load(request: web.Request) -> web.Response:
+    """Brings a model into memory and answers once it is there."""
+    model = (await read_body(request, MODEL)).model
+    await request.app[RUNTIME].load(model)
+    return _answer_model(request, model)
+
+
+async def unload(request: web.Request) -> web.Response:
+    """Takes a model out of memory and answers once it is gone."""
+    model = (await read_body(request, MODEL)).model
+    await request.app[RUNTIME].unload(model)
+    return _answer_model(request, model)
+
+
+def _answer_model(request: web.Request, name: str) -> web.Response:
+    runtime = request.app[RUNTIME]
+    model = runtime.resolve(name)
+    status = next(status for status in runtime.statuses() if status.model.id == model.id)
+    return web.json_bytes_response(to_model_entry(status), dumps=msgspec.json.encode)

@@ -1,0 +1,98 @@
+"""OpenAI's routes: models, chat completions, completions."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+import msgspec
+from aiohttp import web
+
+from ...runtime.models.model import ModelStatus
+from ...runtime.request import GenerateRequest
+from ..body import read_body
+from ..dialects import openai
+from ..dialects.openai_answers import (
+    Collected,
+    Head,
+    ModelEntry,
+    ModelList,
+    to_chat_answer,
+    to_completion_answer,
+    to_model_entry,
+)
+from ..dialects.openai_chunks import ChatStream, CompletionStream
+from ..keys import RUNTIME, STARTED_EPOCH_S
+from ..run import open_run, run_in_turn, run_together
+from ..stream import stream_answer
+from ..version import VERSION
+
+_FINGERPRINT = f"impetus-{VERSION}"
+
+
+def add_routes(app: web.Application) -> None:
+    """Adds the routes, also without `/v1` for clients whose base URL was given without it."""
+    for prefix in ("/v1", ""):
+        app.router.add_get(f"{prefix}/models", list_models)
+        app.router.add_get(f"{prefix}/models/{{id:.+}}", get_model)
+        app.router.add_post(f"{prefix}/chat/completions", post_chat)
+        app.router.add_post(f"{prefix}/completions", post_completion)
+
+
+async def list_models(request: web.Request) -> web.Response:
+    """Lists the models that can be served here."""
+    runtime = request.app[RUNTIME]
+    await runtime.scanned.wait()
+    entries = [_entry(request, status) for status in runtime.statuses() if status.model.problem is None]
+    return web.json_bytes_response(ModelList(entries), dumps=msgspec.json.encode)
+
+
+async def get_model(request: web.Request) -> web.Response:
+    """Shows one model; its id may hold slashes."""
+    runtime = request.app[RUNTIME]
+    await runtime.scanned.wait()
+    model = runtime.resolve(request.match_info["id"])
+    status = next(status for status in runtime.statuses() if status.model.id == model.id)
+    return web.json_bytes_response(_entry(request, status), dumps=msgspec.json.encode)
+
+
+async def post_chat(request: web.Request) -> web.StreamResponse:
+    """Answers a conversation, whole or streamed."""
+    body = await read_body(request, openai.CHAT)
+    generation = openai.to_chat_request(body)
+    if body.stream:
+        wire = ChatStream(
+            _head("chatcmpl", "chat.completion.chunk", body.model), n=generation.n, include_usage=body.include_usage
+        )
+        return await stream_answer(request, open_run(request, generation), wire)
+    [collected] = await _collect(request, (generation,))
+    answer = to_chat_answer(_head("chatcmpl", "chat.completion", body.model), collected)
+    return web.json_bytes_response(answer, dumps=msgspec.json.encode)
+
+
+async def post_completion(request: web.Request) -> web.StreamResponse:
+    """Continues one or more texts, whole or streamed."""
+    body = await read_body(request, openai.COMPLETION)
+    generations = openai.to_completion_requests(body)
+    head = _head("cmpl", "text_completion", body.model)
+    if body.stream:
+        wire = CompletionStream(head, n=generations[0].n, include_usage=body.include_usage)
+        return await stream_answer(request, run_in_turn(request, generations), wire)
+    answer = to_completion_answer(head, await _collect(request, generations))
+    return web.json_bytes_response(answer, dumps=msgspec.json.encode)
+
+
+async def _collect(request: web.Request, generations: tuple[GenerateRequest, ...]) -> list[Collected]:
+    runs = await run_together(request, generations)
+    answers = [Collected(n=generation.n, logprobs=generation.top_logprobs is not None) for generation in generations]
+    for answer, events in zip(answers, runs, strict=True):
+        answer.add(events)
+    return answers
+
+
+def _head(kind: str, name: str, model: str) -> Head:
+    return Head(f"{kind}-{secrets.token_hex(12)}", name, int(time.time()), model, _FINGERPRINT)
+
+
+def _entry(request: web.Request, status: ModelStatus) -> ModelEntry:
+    return to_model_entry(status, created=int(request.app[STARTED_EPOCH_S]))

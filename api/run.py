@@ -1,0 +1,59 @@
+"""The one door from a handler to the runtime."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from aiohttp import web
+
+from ..runtime.events import Event
+from ..runtime.request import GenerateRequest
+from .keys import REQUEST_ID, RUNTIME
+
+_LONGEST_CLIENT_NAME = 60
+
+
+def open_run(request: web.Request, generation: GenerateRequest) -> AsyncGenerator[list[Event], None]:
+    """Opens the journal record and gives the runtime's stream of batches; the caller holds it by `aclosing`."""
+    runtime = request.app[RUNTIME]
+    record = runtime.journal.open(model=generation.model, client=name_client(request), route=request.path)
+    request[REQUEST_ID] = record.id
+    return runtime.generate(generation, record)
+
+
+async def run_in_turn(request: web.Request, generations: Sequence[GenerateRequest]) -> AsyncGenerator[list[Event], None]:
+    """Runs requests one after the other.
+
+    Yields:
+        The batches of each as `Runtime.generate` gives them; an `Admitted` marks where the next one begins.
+    """
+    for generation in generations:
+        async with aclosing(open_run(request, generation)) as batches:
+            async for batch in batches:
+                yield batch
+
+
+async def run_together(request: web.Request, generations: Sequence[GenerateRequest]) -> list[list[Event]]:
+    """Runs requests at the same time and gives all events of each; the first error ends them all."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_collect(request, generation), name="collect a run") for generation in generations]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def _collect(request: web.Request, generation: GenerateRequest) -> list[Event]:
+    events: list[Event] = []
+    async with aclosing(open_run(request, generation)) as batches:
+        async for batch in batches:
+            events += batch
+    return events
+
+
+def name_client(request: web.Request) -> str:
+    """Who asks: the user agent's first word."""
+    words = request.headers.get("User-Agent", "").split(maxsplit=1)
+    return words[0][:_LONGEST_CLIENT_NAME] if words else "unknown"
