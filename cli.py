@@ -1,7 +1,240 @@
-"""The command line."""
+"""The command line: the dashboard, the server without it, and small commands for scripts."""
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 
-def main() -> None:
-    """Runs the command that was asked for."""
+import msgspec
+
+from .runtime.config import Config
+from .runtime.errors import ConfigError, ImpetusError, InvalidRequest
+from .runtime.home import Home, find_config, find_home
+from .runtime.logbook import LogBook
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What was typed, and the settings that hold for it."""
+
+    options: argparse.Namespace
+    home: Home
+    config: Config
+    config_path: Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command that was asked for; gives the exit code."""
+    options = _parser().parse_args(arguments)
+    home = find_home(os.environ.get("IMPETUS_HOME"))
+    try:
+        config, config_path = find_config(home, named=options.config, folder=Path.cwd())
+        run: Callable[[Invocation], int] = options.run
+        return run(Invocation(options, home, _apply(options, config), config_path))
+    except ImpetusError as error:
+        sys.stderr.write(f"impetus: {error.message}\n")
+        return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    settings = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    settings.add_argument("--config", type=Path, metavar="FILE", help="read the settings from this file")
+    settings.add_argument("--models-dir", metavar="DIR", help="the folder of downloaded models")
+    serving = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    serving.add_argument("--host", metavar="H", help="the address to listen on (127.0.0.1)")
+    serving.add_argument("--port", type=int, metavar="P", help="the port to listen on (8080); 0 picks a free one")
+    serving.add_argument("--model", metavar="ID", help="the model to load at the start")
+    serving.add_argument("--echo", action="store_true", help="add a model `echo` that repeats what it is told, for tests")
+
+    parser = argparse.ArgumentParser(
+        prog="impetus", parents=[settings, serving], description="Serves local language models and shows what the machine does."
+    )
+    parser.add_argument("--version", action="version", version=f"impetus {version('impetus-llm')}")
+    parser.set_defaults(run=_dashboard, config=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", description="without one, the dashboard opens")
+
+    def add(
+        name: str, run: Callable[[Invocation], int], text: str, *parents: argparse.ArgumentParser
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, parents=[settings, *parents], help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    add("serve", _serve, "serve without the dashboard", serving)
+    add("ls", _ls, "list the models on this machine").add_argument("--json", action="store_true", help="as JSON")
+    add("ps", _ps, "list the models in memory").add_argument("--json", action="store_true", help="as JSON")
+    pull = add("pull", _pull, "download a model from the Hugging Face Hub (needs the internet)")
+    pull.add_argument("reference", metavar="OWNER/REPO[:FILE or QUANTIZATION]")
+    add("load", _load, "bring a model into the running server's memory").add_argument("model", metavar="ID")
+    add("unload", _unload, "take a model out of the running server's memory").add_argument("model", metavar="ID")
+    return parser
+
+
+def _apply(options: argparse.Namespace, config: Config) -> Config:
+    """Puts what the command line says over the settings."""
+    replace = msgspec.structs.replace
+    given = vars(options)
+    server = replace(config.server, **{name: given[name] for name in ("host", "port") if name in given})
+    models = config.models
+    if "models_dir" in given:
+        models = replace(models, dir=given["models_dir"])
+    if "model" in given and options.run in (_dashboard, _serve):
+        models = replace(models, default=given["model"], load_at_start=True)
+    if not 0 <= server.port <= 65535:
+        raise ConfigError(f"--port: must be from 0 to 65535, not {server.port}.")
+    return replace(config, server=server, models=models)
+
+
+def _dashboard(invocation: Invocation) -> int:
+    if not (sys.stdout.isatty() and sys.stdin.isatty()):
+        sys.stderr.write("impetus: the dashboard needs a terminal; `impetus serve` works without one.\n")
+        return 2
+    return _run(invocation, dashboard=True)
+
+
+def _serve(invocation: Invocation) -> int:
+    return _run(invocation, dashboard=False)
+
+
+def _run(invocation: Invocation, *, dashboard: bool) -> int:
+    from .__main__ import run_dashboard, run_server  # here and below: each command loads only what it needs
+    from .runtime.opening import open_runtime
+
+    server = invocation.config.server
+    if server.host not in LOOPBACK and not server.api_key:
+        raise ConfigError(f"others could reach this server at {server.host}: set server.api_key in impetus.toml first.")
+    runtime = open_runtime(
+        invocation.config,
+        home=invocation.home,
+        config_path=invocation.config_path,
+        logbook=_start_log(invocation.config, to_stderr=not dashboard),
+        environment=os.environ,
+        usable_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        echo="echo" in invocation.options,
+    )
+    return asyncio.run(run_dashboard(runtime) if dashboard else run_server(runtime))
+
+
+def _start_log(config: Config, *, to_stderr: bool) -> LogBook:
+    """Sends our log to the dashboard's pane, or to stderr where no dashboard draws on the terminal."""
+    book = LogBook()
+    logger = logging.getLogger("impetus")
+    logger.setLevel(config.log.level.upper())
+    logger.propagate = False
+    logger.addHandler(book)
+    if to_stderr:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logger.addHandler(handler)
+    return book
+
+
+def _ls(invocation: Invocation) -> int:
+    from .runtime.models.listing import ModelLine
+    from .runtime.opening import open_registry
+
+    models = open_registry(invocation.config, invocation.home, os.environ).scan()
+    lines = [ModelLine.of(model) for model in models]
+    if "json" in invocation.options:
+        _write_json(lines)
+        return 0
+    rows = [
+        (line.id, line.format, line.quantization or "?", _gigabytes(line.size_bytes), line.store, line.problem or "")
+        for line in lines
+    ]
+    _write_table(("MODEL", "FORMAT", "QUANT", "SIZE", "WHERE", "PROBLEM"), rows)
+    return 0
+
+
+def _ps(invocation: Invocation) -> int:
+    from .api.client import ControlClient
+
+    with ControlClient(_server_url(invocation), api_key=invocation.config.server.api_key) as client:
+        loaded = [model for model in client.status().models if model.state != "unloaded"]
+    if "json" in invocation.options:
+        _write_json(loaded)
+        return 0
+    rows = [
+        (model.id, model.state, str(model.context_length or "?"), str(model.running), str(model.pid or "")) for model in loaded
+    ]
+    _write_table(("MODEL", "STATE", "CONTEXT", "RUNNING", "PROCESS"), rows)
+    return 0
+
+
+def _load(invocation: Invocation) -> int:
+    from .api.client import ControlClient
+
+    with ControlClient(_server_url(invocation), api_key=invocation.config.server.api_key) as client:
+        client.load(invocation.options.model)
+    return 0
+
+
+def _unload(invocation: Invocation) -> int:
+    from .api.client import ControlClient
+
+    with ControlClient(_server_url(invocation), api_key=invocation.config.server.api_key) as client:
+        client.unload(invocation.options.model)
+    return 0
+
+
+def _server_url(invocation: Invocation) -> str:
+    from .runtime.presence import find_servers
+
+    servers = find_servers(invocation.home.state_dir)
+    if not servers:
+        raise InvalidRequest("no server runs here; start one with `impetus` or `impetus serve`.")
+    return servers[0].url
+
+
+def _pull(invocation: Invocation) -> int:
+    from .runtime.opening import models_folder
+
+    folder = models_folder(invocation.config, invocation.home)
+    return asyncio.run(_watch_pull(invocation.options.reference, folder, invocation.config.hub.endpoint or None))
+
+
+async def _watch_pull(reference: str, folder: Path, endpoint: str | None) -> int:
+    """Downloads and shows how far it came; Ctrl+C ends it and keeps what came."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from .runtime.models.download import Downloads
+
+    changed = asyncio.Event()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    async with Downloads(folder, endpoint=endpoint, on_change=changed.set) as downloads:
+        download = downloads.pull(reference)
+        with Progress(*columns) as progress:
+            task = progress.add_task(reference, total=None)
+            while download.state in ("queued", "checking", "downloading"):
+                await changed.wait()
+                changed.clear()
+                progress.update(task, completed=download.done_bytes, total=download.total_bytes)
+    if download.state == "done":
+        return 0
+    sys.stderr.write(f"impetus: {download.error or 'the download was cancelled'}\n")
+    return 1
+
+
+def _write_json(values: Sequence[msgspec.Struct]) -> None:
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(values).decode(), indent=2) + "\n")
+
+
+def _write_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
+    for row in (heads, *rows):
+        sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
+
+
+def _gigabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.2f} GB"

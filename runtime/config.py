@@ -213,14 +213,20 @@ _LEAST: dict[tuple[str, str], float] = {
     ("engine", "batch_tokens"): 1, ("engine", "max_sequences"): 1, ("engine", "gpu_layers"): -1, ("engine", "load_timeout_s"): 1,
     ("scheduler", "max_queue"): 0, ("dashboard", "refresh_s"): 0.2,
 }  # fmt: skip
-_MOST: dict[tuple[str, str], float] = {("server", "port"): 65535, ("server", "heartbeat_s"): 10, ("engine", "max_sequences"): 64}
+_MOST: dict[tuple[str, str], float] = {
+    ("server", "port"): 65535,
+    ("server", "heartbeat_s"): 10,
+    ("engine", "max_sequences"): 64,
+}
 
 
 def _check_ranges(config: Config, text: str, path: Path | None) -> None:
-    for limits, wrong, word in ((_LEAST, lambda v, x: v < x, "least"), (_MOST, lambda v, x: v > x, "most")):
+    for limits, wrong, word in ((_LEAST, float.__lt__, "least"), (_MOST, float.__gt__, "most")):
         for (section, key), limit in limits.items():
-            if wrong(getattr(getattr(config, section), key), limit):
-                raise ConfigError(f"{section}.{key}: must be at {word} {limit:g}", path=path, line=_line_of(text, (section, key)))
+            if wrong(float(getattr(getattr(config, section), key)), float(limit)):
+                raise ConfigError(
+                    f"{section}.{key}: must be at {word} {limit:g}", path=path, line=_line_of(text, (section, key))
+                )
 
 
 def _in_words(reason: str) -> str:

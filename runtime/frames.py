@@ -61,11 +61,23 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
     id: int
 
 
+class Hold(msgspec.Struct, frozen=True, tag="hold"):
+    """The reader of this generation is far behind: it gets no further tokens until it is released."""
+
+    id: int
+
+
+class Release(msgspec.Struct, frozen=True, tag="release"):
+    """The reader of a held generation caught up."""
+
+    id: int
+
+
 class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     """Leave now, in good order."""
 
 
-ToEngine = Load | Generate | Cancel | Shutdown
+ToEngine = Load | Generate | Cancel | Hold | Release | Shutdown
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):

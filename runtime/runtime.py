@@ -48,6 +48,7 @@ class Runtime:
         home: Home,
         config_path: Path,
         registry: Registry,
+        models_dir: Path,
         probe: Probe,
         logbook: LogBook,
         environment: Mapping[str, str],
@@ -59,6 +60,7 @@ class Runtime:
             home: where things are written.
             config_path: the file that changed settings are written to.
             registry: finds the models.
+            models_dir: where downloads go.
             probe: reads the machine.
             logbook: keeps the log's newest lines.
             environment: of the engines' processes, whole.
@@ -85,7 +87,6 @@ class Runtime:
             load_timeout_s=config.engine.load_timeout_s,
             on_change=self._changed,
         )
-        models_dir = Path(config.models.dir).expanduser() if config.models.dir else home.models_dir
         self._hub = Hub(endpoint=config.hub.endpoint or None)
         self._downloads = Downloads(models_dir, endpoint=config.hub.endpoint or None, on_change=self._download_changed)
         self._finished_downloads: set[str] = set()
@@ -226,7 +227,7 @@ class Runtime:
             try:
                 await self.load(model_id)
             except ImpetusError as error:
-                log.error("%s", error.message)  # noqa: TRY400 - the message is for people, the trace is not
+                log.error("%s", error.message)
 
     def _first_model(self) -> str | None:
         """The configured model, else the one model there is, else the starter."""

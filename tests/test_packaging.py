@@ -13,7 +13,11 @@ def folders_with_content() -> set[str]:
     found = {"impetus"}
     for top in CODE:
         for path in [ROOT / top, *(ROOT / top).rglob("*")]:
-            if path.is_dir() and path.name != "__pycache__" and any(child.suffix in {".py", ".toml"} for child in path.iterdir()):
+            if (
+                path.is_dir()
+                and path.name != "__pycache__"
+                and any(child.suffix in {".py", ".toml"} for child in path.iterdir())
+            ):
                 found.add("impetus." + ".".join(path.relative_to(ROOT).parts))
         found.add(f"impetus.{top}")
     return found

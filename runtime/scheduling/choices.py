@@ -79,7 +79,7 @@ async def _several(engine: Engine, request: GenerateRequest) -> AsyncGenerator[t
             async with aclosing(engine.generate(choice)) as batches:
                 async for batch in batches:
                     await queue.put((index, batch))
-        except Exception as error:  # noqa: BLE001 - handed to the reader, who raises it
+        except Exception as error:
             await queue.put(error)
         else:
             await queue.put(None)

@@ -23,8 +23,8 @@ class Refusal:
     def message(self) -> str:
         """What the user reads."""
         return (
-            f"it needs {self.needed_bytes / GIB:.1f} GiB, but only {self.available_bytes / GIB:.1f} GiB are available, of which "
-            f"{self.reserve_bytes / GIB:.1f} GiB are left to the system. Unload another model, close other apps, or set a "
+            f"it needs {self.needed_bytes / GIB:.1f} GiB, but only {self.available_bytes / GIB:.1f} GiB are available, "
+            f"of which {self.reserve_bytes / GIB:.1f} GiB are left to the system. Unload another model, close other apps, or set a "
             f"smaller engine.context_length."
         )
 

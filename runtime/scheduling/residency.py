@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from ..engines.choice import choose_engine
 from ..engines.process import EngineProcess
 from ..engines.supervisor import RestartBackoff
 from ..errors import EngineCrashed, EngineError, ImpetusError, LoadFailed, Overloaded, UnservableModel
@@ -189,12 +190,15 @@ class Residency:
         model = resident.model
         self._move(resident, "loading")
         async with self._one_load:
+            choice = choose_engine(model.header)
+            if choice.engine is None:
+                raise UnservableModel(model.id, choice.problem or "no engine runs it.")
             plan = self._plan(model)
             await self._make_room(model, plan)
             engine = EngineProcess(
                 model_id=model.id,
                 path=model.path,
-                backend=plan.backend,
+                backend=choice.engine,
                 options=plan.options,
                 environment=self._environment,
                 load_timeout_s=self._load_timeout_s,
@@ -210,7 +214,11 @@ class Residency:
         resident.used_s = time.monotonic()
         self._move(resident, "ready")
         log.info(
-            "loaded %s in %.1f s: %s, context %d", model.id, resident.load_s, resident.ready.engine, resident.ready.context_length
+            "loaded %s in %.1f s: %s, context %d",
+            model.id,
+            resident.load_s,
+            resident.ready.engine,
+            resident.ready.context_length,
         )
         for name, text in resident.ready.details.items():
             log.info("%s: %s: %s", model.id, name, text)
@@ -218,7 +226,9 @@ class Residency:
 
     async def _make_room(self, model: Model, plan: LoadPlan) -> None:
         while True:
-            loaded = [resident for resident in self.residents() if resident.engine is not None and resident.model.id != model.id]
+            loaded = [
+                resident for resident in self.residents() if resident.engine is not None and resident.model.id != model.id
+            ]
             refusal = self._governor.refuse(plan.needed_bytes)
             if len(loaded) < self._max_loaded and refusal is None:
                 return
@@ -267,7 +277,9 @@ class Residency:
                 log.info("%s stays unloaded until it is asked for", resident.model.id)
 
     async def _stop_tasks(self, resident: Resident) -> None:
-        tasks = [task for task in (resident.restart, resident.loading) if task is not None and task is not asyncio.current_task()]
+        tasks = [
+            task for task in (resident.restart, resident.loading) if task is not None and task is not asyncio.current_task()
+        ]
         resident.restart = None
         for task in tasks:
             task.cancel()

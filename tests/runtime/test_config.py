@@ -38,7 +38,9 @@ def test_every_setting_in_the_shipped_file_has_a_comment() -> None:
         ("[dashboard]\nkeys = { quit = 3 }\n", 2, ["dashboard.keys", "str"]),
     ],
 )
-def test_a_wrong_file_is_refused_with_file_line_and_the_nearest_name(tmp_path: Path, text: str, line: int, words: list[str]) -> None:
+def test_a_wrong_file_is_refused_with_file_line_and_the_nearest_name(
+    tmp_path: Path, text: str, line: int, words: list[str]
+) -> None:
     path = tmp_path / "impetus.toml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
@@ -59,7 +61,9 @@ def test_writing_one_setting_keeps_everything_else_and_the_comments(tmp_path: Pa
     config = write_setting(path, "dashboard", "theme", "impetus-light")
     assert config.dashboard.theme == "impetus-light"
     before, after = SHIPPED.read_text().splitlines(), path.read_text().splitlines()
-    assert [(a, b) for a, b in zip(before, after, strict=True) if a != b] == [('theme = "impetus-dark"', 'theme = "impetus-light"')]
+    assert [(a, b) for a, b in zip(before, after, strict=True) if a != b] == [
+        ('theme = "impetus-dark"', 'theme = "impetus-light"')
+    ]
 
 
 def test_writing_into_a_missing_file_or_section_adds_it(tmp_path: Path) -> None:
