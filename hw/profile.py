@@ -37,9 +37,11 @@ class CapabilityProfile:
     """As "macOS 15.3" or "Linux 6.1"."""
     architecture: str
     """As "arm64" or "x86_64"."""
+    model: Reading[str] | None = None
+    """As the maker numbers it: "Mac16,5"; a board's name on Linux."""
     chip: Reading[str] | None = None
     generation: Reading[int] | None = None
-    """The number in "M4"; None off Apple Silicon."""
+    """The number in "M4"; None off Apple Silicon, and for its A chips, which count otherwise."""
     tier: Reading[str] | None = None
     """"Base", "Pro", "Max" or "Ultra"; None off Apple Silicon."""
     cpu_levels: tuple[CpuLevel, ...] = ()
@@ -61,7 +63,7 @@ class CapabilityProfile:
     @property
     def tier_name(self) -> str:
         """What people call it: "M4 Max", or the architecture where there is no tier."""
-        if self.generation is None or self.chip is None:
+        if self.tier is None or self.chip is None:
             return f"{self.system.split()[0]} {self.architecture}"
         name = self.chip.value.removeprefix("Apple ").removesuffix(" (Virtual)")
         return f"{name} (virtual)" if self.virtual_machine is not None and self.virtual_machine.value else name

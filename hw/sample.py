@@ -29,6 +29,8 @@ class Sample:
     temperature_c: float | None = None
     """The hottest sensor of the chip."""
     gpu_mhz: float | None = None
+    gpu_memory_bytes: int | None = None
+    """Memory the GPU holds, by every program; a part of memory_used_bytes."""
     power_w: float | None = None
     fan_rpm: float | None = None
     on_battery: bool | None = None

@@ -1,0 +1,222 @@
+"""Table of known chips and their bins, and the rule for unknown ones.
+
+One name may hide several bins: an "Apple M3 Max" moves 300 or 400 GB/s, and only its GPU cores tell which.
+Bandwidths are those of Apple's specification pages (support.apple.com); of the M1 it is LPDDR4X-4266 times 128 bit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from .profile import CpuLevel
+
+Value = TypeVar("Value")
+
+GIB: Final = 1024**3
+_LEVEL_NAMES: Final = {"S": "Super", "P": "Performance", "E": "Efficiency"}
+_BRAND: Final = re.compile(r"Apple ([A-Z])([0-9]{1,3})(?: ([A-Za-z]+))?( \(Virtual\))?")
+_MAC: Final = re.compile(r"Mac([0-9]{1,3}),[0-9]{1,3}")
+
+_GBS_PER_GPU_CORE: Final = 12.0
+"""The least bandwidth per GPU core that any tier has; for a tier that nobody has heard of."""
+
+FANLESS_MACS: Final = frozenset(
+    {"MacBookAir10,1", "Mac14,2", "Mac14,15", "Mac15,12", "Mac15,13", "Mac16,12", "Mac16,13", "Mac17,3", "Mac17,4", "Mac17,5"}
+)
+_NEWEST_LISTED_MAC: Final = 17
+_OLDEST_LISTED_MAC: Final = 13
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """One way a chip is sold."""
+
+    cpu: str
+    """Cores per level, fastest first, as "10P 4E"."""
+    gpu_cores: int
+    bandwidth_gbs: float
+    max_memory_gb: int | None
+    min_memory_gb: int = 0
+    assumed: bool = False
+    """True where no specification page or recording confirms the figures."""
+
+    @property
+    def levels(self) -> tuple[CpuLevel, ...]:
+        """The cores as levels with their names."""
+        return tuple(CpuLevel(_LEVEL_NAMES[part[-1]], int(part[:-1])) for part in self.cpu.split())
+
+    @property
+    def cpu_cores(self) -> int:
+        """All cores together."""
+        return sum(level.cores for level in self.levels)
+
+    def takes(self, memory_bytes: int) -> bool:
+        """Tells whether this bin is sold with so much memory."""
+        gib = round(memory_bytes / GIB)
+        return self.min_memory_gb <= gib and (self.max_memory_gb is None or gib <= self.max_memory_gb)
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """One name of the table."""
+
+    soc: tuple[str, ...]
+    """Ids of the silicon, as a device tree names it in lower case."""
+    bins: tuple[Bin, ...]
+
+
+def _chip(soc: str, *bins: Bin) -> Chip:
+    return Chip(tuple(soc.split()), bins)
+
+
+CHIPS: Final[Mapping[str, Chip]] = {
+    "Apple M1": _chip("t8103", Bin("4P 4E", 7, 68.25, 16), Bin("4P 4E", 8, 68.25, 16)),
+    "Apple M1 Pro": _chip("t6000", Bin("6P 2E", 14, 200, 32), Bin("8P 2E", 14, 200, 32), Bin("8P 2E", 16, 200, 32)),
+    "Apple M1 Max": _chip("t6001", Bin("8P 2E", 24, 400, 64), Bin("8P 2E", 32, 400, 64)),
+    "Apple M1 Ultra": _chip("t6002", Bin("16P 4E", 48, 800, 128), Bin("16P 4E", 64, 800, 128)),
+    "Apple M2": _chip("t8112", Bin("4P 4E", 8, 100, 24), Bin("4P 4E", 10, 100, 24)),
+    "Apple M2 Pro": _chip("t6020", Bin("6P 4E", 16, 200, 32), Bin("8P 4E", 19, 200, 32)),
+    "Apple M2 Max": _chip("t6021", Bin("8P 4E", 30, 400, 64), Bin("8P 4E", 38, 400, 96)),
+    "Apple M2 Ultra": _chip("t6022", Bin("16P 8E", 60, 800, 192), Bin("16P 8E", 76, 800, 192)),
+    "Apple M3": _chip("t8122", Bin("4P 4E", 8, 100, 24), Bin("4P 4E", 10, 100, 24)),
+    "Apple M3 Pro": _chip("t6030", Bin("5P 6E", 14, 150, 36), Bin("6P 6E", 18, 150, 36)),
+    "Apple M3 Max": _chip("t6031 t6034", Bin("10P 4E", 30, 300, 96), Bin("12P 4E", 40, 400, 128)),
+    "Apple M3 Ultra": _chip("t6032", Bin("20P 8E", 60, 819, 256), Bin("24P 8E", 80, 819, 512)),
+    "Apple M4": _chip("t8132", Bin("4P 4E", 8, 120, 24), Bin("4P 6E", 8, 120, 32), Bin("4P 6E", 10, 120, 32)),
+    "Apple M4 Pro": _chip("t6040", Bin("8P 4E", 16, 273, 64), Bin("10P 4E", 20, 273, 64)),
+    "Apple M4 Max": _chip("t6041", Bin("10P 4E", 32, 410, 36), Bin("12P 4E", 40, 546, 128, min_memory_gb=48)),
+    "Apple M5": _chip("t8142", Bin("4S 6E", 8, 153, 32), Bin("4S 6E", 10, 153, 32)),
+    "Apple M5 Pro": _chip("t6050", Bin("5S 10P", 16, 307, 64), Bin("6S 12P", 20, 307, 64)),
+    "Apple M5 Max": _chip("t6051", Bin("6S 12P", 32, 460, None), Bin("6S 12P", 40, 614, 128)),
+    "Apple M5 Ultra": _chip("t6052", Bin("12S 24P", 80, 1200, 512)),
+    "Apple M6": _chip("t8152", Bin("2S 4P 6E", 12, 153, 24), Bin("2S 4P 6E", 12, 170, 32, min_memory_gb=32)),
+    "Apple A18 Pro": _chip("t8140", Bin("2P 4E", 5, 60, 8, assumed=True)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ChipName:
+    """What a brand string says by itself."""
+
+    name: str
+    """Without " (Virtual)" and stray spaces."""
+    family: str
+    """"M", or "A" for a phone's chip in a Mac."""
+    number: int
+    tier: str
+    """"Base", "Pro", "Max", "Ultra", or a word that is new."""
+    virtual: bool
+
+    @property
+    def generation(self) -> int | None:
+        """The number, where it counts Mac generations."""
+        return self.number if self.family == "M" else None
+
+
+@dataclass(frozen=True, slots=True)
+class ChipFacts:
+    """What the table, or the rule for unknown chips, says about one machine's chip; None where it cannot tell."""
+
+    name: ChipName
+    known: bool
+    """True where the name stands in the table."""
+    bandwidth_gbs: float | None
+    bandwidth_estimated: bool
+    """True where several bins fit, or none does."""
+    gpu_cores: int | None
+    """Set only where every fitting bin has the same."""
+    levels: tuple[CpuLevel, ...] | None
+    """Set only where every fitting bin has the same."""
+
+
+def parse_brand(brand: str) -> ChipName | None:
+    """Reads an Apple brand string; None for others ("Apple processor" tells nothing, Rosetta's "VirtualApple" neither)."""
+    match = _BRAND.fullmatch(" ".join(brand.split()))
+    if match is None:
+        return None
+    family, number, tier, virtual = match.groups()
+    name = f"Apple {family}{number}" + (f" {tier}" if tier else "")
+    return ChipName(name, family, int(number), tier if tier and family == "M" else "Base", virtual is not None)
+
+
+def lookup(
+    brand: str, *, gpu_cores: int | None = None, cpu_cores: int | None = None, memory_bytes: int | None = None
+) -> ChipFacts | None:
+    """Finds the bin that fits a brand string and what else is known of the machine.
+
+    Returns:
+        None where the brand is no numbered Apple chip. A chip that is not in the table gets the bandwidth of its newest
+        relative of the same tier, marked as estimated: later generations have never been slower.
+    """
+    name = parse_brand(brand)
+    if name is None:
+        return None
+    chip = CHIPS.get(name.name)
+    if chip is None:
+        return ChipFacts(name, False, _relative_bandwidth(name, gpu_cores), True, None, None)
+    fitting = _fitting(chip.bins, gpu_cores, cpu_cores, memory_bytes)
+    bandwidths = {each.bandwidth_gbs for each in fitting}
+    exact = gpu_cores is None or gpu_cores in {each.gpu_cores for each in fitting}
+    return ChipFacts(
+        name,
+        True,
+        min(bandwidths),
+        len(bandwidths) > 1 or not exact or any(each.assumed for each in fitting),
+        _only(each.gpu_cores for each in fitting),
+        _only(each.levels for each in fitting),
+    )
+
+
+def name_of_soc(soc: str) -> str | None:
+    """Gives the brand of a silicon id such as "t8103"."""
+    return next((name for name, chip in CHIPS.items() if soc.lower() in chip.soc), None)
+
+
+def is_fanless(model: str) -> bool | None:
+    """Tells whether a Mac of this model id has no fan; None for other machines and for Macs newer than the list."""
+    if model in FANLESS_MACS:
+        return True
+    match = _MAC.fullmatch(model)
+    if match is not None:
+        return False if _OLDEST_LISTED_MAC <= int(match[1]) <= _NEWEST_LISTED_MAC else None
+    return False if re.match(r"(MacBookPro|Macmini|iMac|iMacPro|MacPro)[0-9]", model) else None
+
+
+def _fitting(bins: tuple[Bin, ...], gpu_cores: int | None, cpu_cores: int | None, memory_bytes: int | None) -> tuple[Bin, ...]:
+    """Narrows the bins by one fact after the other; a fact that fits none of them is passed over."""
+    tests: list[Callable[[Bin], bool]] = []
+    if gpu_cores is not None:
+        tests.append(lambda each: each.gpu_cores == gpu_cores)
+    if cpu_cores is not None:
+        tests.append(lambda each: each.cpu_cores == cpu_cores)
+    if memory_bytes is not None:
+        tests.append(lambda each: each.takes(memory_bytes))
+    for test in tests:
+        bins = tuple(each for each in bins if test(each)) or bins
+    return bins
+
+
+def _relative_bandwidth(name: ChipName, gpu_cores: int | None) -> float | None:
+    relatives = [(relative.number, chip) for relative, chip in _named_chips() if _same_line(relative, name)]
+    if not relatives:
+        return gpu_cores * _GBS_PER_GPU_CORE if gpu_cores is not None else None
+    bins = max(relatives, key=lambda pair: pair[0])[1].bins
+    if gpu_cores is None:
+        return min(each.bandwidth_gbs for each in bins)
+    return min(bins, key=lambda each: (abs(each.gpu_cores - gpu_cores), each.bandwidth_gbs)).bandwidth_gbs
+
+
+def _named_chips() -> list[tuple[ChipName, Chip]]:
+    return [(name, chip) for brand, chip in CHIPS.items() if (name := parse_brand(brand)) is not None]
+
+
+def _same_line(one: ChipName, other: ChipName) -> bool:
+    return (one.family, one.tier) == (other.family, other.tier)
+
+
+def _only(values: Iterable[Value]) -> Value | None:
+    distinct = set(values)
+    return distinct.pop() if len(distinct) == 1 else None

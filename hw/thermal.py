@@ -1,0 +1,43 @@
+"""Names and order of the levels of thermal pressure.
+
+macOS counts 0 to 4; iOS, and a Mac with a phone's chip, may count 0, 10, 20, 30, 40, 50 (OSThermalNotification.h).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, get_args
+
+from .sample import ThermalLevel
+
+LEVELS: Final[tuple[ThermalLevel, ...]] = get_args(ThermalLevel)
+"""Coolest first."""
+
+_BY_RAW: Final[dict[int, ThermalLevel]] = {
+    0: "nominal",
+    1: "moderate",
+    2: "heavy",
+    3: "trapping",
+    4: "sleeping",
+    10: "moderate",
+    20: "moderate",
+    30: "heavy",
+    40: "trapping",
+    50: "sleeping",
+}
+"""10 is iOS' "light": the first step away from nominal, for which macOS has no word of its own."""
+
+
+def from_raw(raw: int) -> ThermalLevel | None:
+    """Names a level as the system counts it; None for a number that neither system uses."""
+    return _BY_RAW.get(raw)
+
+
+def severity(level: ThermalLevel) -> int:
+    """Gives the place of a level: 0 for nominal, 4 for sleeping."""
+    return LEVELS.index(level)
+
+
+def worst(levels: Iterable[ThermalLevel | None]) -> ThermalLevel | None:
+    """Picks the hottest of several opinions; None where nobody has one."""
+    return max((level for level in levels if level is not None), key=severity, default=None)
