@@ -128,8 +128,7 @@ async def stream_answer(request: web.Request, batches: AsyncGenerator[list[Event
     async with stream, aclosing(batches):
         try:
             async for batch in batches:
-                if data := wire.to_wire(batch):
-                    await stream.send(data)
+                await stream.send(wire.to_wire(batch))
             await stream.send(wire.ending())
         except ImpetusError as error:
             if not stream.begun:

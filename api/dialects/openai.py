@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -40,6 +40,8 @@ TokenId = Annotated[int, Meta(ge=0, le=_INT32_MAX)]
 Bias = Annotated[float, Meta(ge=-100, le=100)]
 Repeat = Annotated[float, Meta(gt=0, le=100)]
 Alternatives = Annotated[int, Meta(ge=0, le=20)]
+
+Value = TypeVar("Value")
 
 WireRole = Literal["system", "developer", "user", "assistant", "tool", "function"]
 _ROLES: dict[WireRole, Role] = {
@@ -226,19 +228,22 @@ def _request(body: GenerationBody, prompt: Prompt, *, max_tokens: int | None, to
 def _sampling(body: GenerationBody) -> Sampling:
     """What the body says, and the runtime's defaults for the rest."""
     default = Sampling()
-    repeat_penalty = body.repeat_penalty or body.repetition_penalty
     return Sampling(
-        temperature=default.temperature if body.temperature is None else body.temperature,
-        top_p=default.top_p if body.top_p is None else body.top_p,
-        top_k=default.top_k if body.top_k is None else max(0, body.top_k),
-        min_p=default.min_p if body.min_p is None else body.min_p,
-        presence_penalty=body.presence_penalty or 0.0,
-        frequency_penalty=body.frequency_penalty or 0.0,
-        repeat_penalty=repeat_penalty or default.repeat_penalty,
-        repeat_last_n=default.repeat_last_n if body.repeat_last_n is None else body.repeat_last_n,
-        logit_bias=body.logit_bias or {},
+        temperature=_given(body.temperature, default.temperature),
+        top_p=_given(body.top_p, default.top_p),
+        top_k=max(0, _given(body.top_k, default.top_k)),
+        min_p=_given(body.min_p, default.min_p),
+        presence_penalty=_given(body.presence_penalty, default.presence_penalty),
+        frequency_penalty=_given(body.frequency_penalty, default.frequency_penalty),
+        repeat_penalty=_given(body.repeat_penalty, _given(body.repetition_penalty, default.repeat_penalty)),
+        repeat_last_n=_given(body.repeat_last_n, default.repeat_last_n),
+        logit_bias=_given(body.logit_bias, default.logit_bias),
         seed=body.seed if body.seed is not None and body.seed >= 0 else None,
     )
+
+
+def _given(value: Value | None, default: Value) -> Value:
+    return default if value is None else value
 
 
 def _message(body: MessageBody, place: str) -> Message:
