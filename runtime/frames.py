@@ -181,7 +181,7 @@ def encode(frame: ToEngine | FromEngine) -> bytes:
     return LENGTH.pack(len(body)) + body
 
 
-def decode_from_engine(body: bytes) -> FromEngine:
+def decode_from_engine(body: bytes | memoryview) -> FromEngine:
     """Reads what an engine sent; raises msgspec.DecodeError for anything else."""
     return _from_engine.decode(body)
 

@@ -1,0 +1,89 @@
+"""The process of one model: frames in, frames out. Started as `python -m impetus.runtime.worker`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+
+from ..frames import Load, LoadRefused, Progress, Ready
+from .backends.backend import Backend, LoadError
+from .backends.choose import open_backend
+from .loop import WorkerLoop
+from .pipe import Inbox, Outlet, start_reader, take_over_pipes
+
+PROGRESS_EVERY_S = 0.1
+
+log = logging.getLogger("impetus.worker")
+
+
+def main() -> None:
+    """Loads the model that the first frame names, and serves it until it is told to leave."""
+    source, outlet = take_over_pipes()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    inbox = start_reader(source)
+    code = 0
+    try:
+        _serve(inbox, outlet)
+    except BrokenPipeError:
+        log.info("nobody reads any more")
+    except Exception:
+        log.exception("the worker cannot go on")
+        code = 1
+    logging.shutdown()
+    # Interpreter and libraries would take a while to say goodbye, with a thread still inside read.
+    os._exit(code)
+
+
+def _serve(inbox: Inbox, outlet: Outlet) -> None:
+    load = inbox.get()
+    if not isinstance(load, Load):
+        raise TypeError(f"the first frame is {type(load).__name__}, not Load")
+    began_s = time.monotonic()
+    try:
+        backend = open_backend(load.backend)
+        loaded = backend.load(load.path, load.options, LoadProgress(outlet))
+    except LoadError as error:
+        outlet.send(LoadRefused(str(error)))
+        return
+    try:
+        outlet.send(
+            Ready(
+                context_length=loaded.context_length,
+                max_sequences=loaded.max_sequences,
+                vocabulary_size=loaded.vocabulary_size,
+                load_s=time.monotonic() - began_s,
+                engine=loaded.engine,
+                details=loaded.details,
+            )
+        )
+        WorkerLoop(backend, loaded, inbox, outlet).run()
+    finally:
+        _close(backend)
+
+
+def _close(backend: Backend) -> None:
+    try:
+        backend.close()
+    except Exception:
+        log.exception("the engine did not close")
+
+
+class LoadProgress:
+    """Reports how far loading has come, not oftener than a dashboard can show."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._next_s = 0.0
+
+    def __call__(self, fraction: float) -> None:
+        """Sends a frame unless one has just been sent."""
+        now_s = time.monotonic()
+        if now_s >= self._next_s:
+            self._next_s = now_s + PROGRESS_EVERY_S
+            self._outlet.send(Progress(fraction))
+
+
+if __name__ == "__main__":
+    main()

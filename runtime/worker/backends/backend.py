@@ -1,0 +1,166 @@
+"""What every engine offers to the worker's loop.
+
+A backend knows tokens: it turns a prompt into ids, computes, samples, and says what came out. Text, stop strings, limits
+and queues are the loop's. All methods are called from one thread, the one that loaded the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import msgspec
+
+from ...events import TokenLogprob
+from ...frames import LoadOptions
+from ...request import GenerateRequest
+
+RefusalKind = Literal["invalid", "overflow", "overloaded", "failed"]
+
+
+class LoadError(Exception):
+    """The engine cannot hold the model; the text says why, for the user."""
+
+
+class Refusal(Exception):
+    """A generation cannot be served."""
+
+    def __init__(self, kind: RefusalKind, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.kind: RefusalKind = kind
+        self.message = message
+        self.param = param
+        """The request's field at fault, or None."""
+
+
+class PromptTooLong(Refusal):
+    """The prompt does not fit into the context."""
+
+    def __init__(self, prompt_tokens: int, context_length: int) -> None:
+        super().__init__("overflow", f"{prompt_tokens} tokens do not fit into a context of {context_length}.", param="messages")
+        self.prompt_tokens = prompt_tokens
+        self.context_length = context_length
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """How a model is held."""
+
+    context_length: int
+    """The most tokens of prompt and reply together, for one generation."""
+    max_sequences: int
+    """How many generations may be started at a time."""
+    vocabulary_size: int
+    engine: str
+    """Name and version."""
+    details: dict[str, str] = field(default_factory=dict[str, str])
+    """What is worth a line in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A prompt as the engine takes it."""
+
+    token_ids: Sequence[int]
+    stop: tuple[str, ...] = ()
+    """Stop strings that the prompt's form asks for, besides the caller's own."""
+
+
+class Sampled(msgspec.Struct, frozen=True, gc=False):
+    """One token of one sequence."""
+
+    sequence: int
+    piece: bytes
+    """The token's bytes; not always whole UTF-8."""
+    end: bool = False
+    """The model ended; the token has no text and does not count."""
+    logprob: TokenLogprob | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A sequence's prompt began to be computed."""
+
+    sequence: int
+    cached_tokens: int
+    """How many of its tokens are known already and are not computed again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A sequence cannot go on; the backend has dropped it already."""
+
+    sequence: int
+    kind: Literal["overloaded", "failed"]
+    why: str
+
+
+@dataclass(slots=True)
+class StepOutcome:
+    """What one step gave."""
+
+    tokens: list[Sampled] = field(default_factory=list[Sampled])
+    """Usually one for each sequence that is past its prompt; in the order of the sequence where there are several."""
+    begun: list[Begun] = field(default_factory=list[Begun])
+    lost: list[Lost] = field(default_factory=list[Lost])
+    prefill_tokens: int = 0
+    """Prompt tokens computed in this step."""
+    compute_s: float = 0.0
+    """How long the engine's own compute call took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """How full the engine's memory for contexts is."""
+
+    used_tokens: int
+    size_tokens: int
+
+
+class Backend(Protocol):
+    """One engine that holds one model."""
+
+    def load(self, path: str, options: LoadOptions, on_progress: Callable[[float], None]) -> Loaded:
+        """Loads the model.
+
+        Raises:
+            LoadError: it cannot; nothing is held then.
+        """
+        ...
+
+    def admit(self, request: GenerateRequest) -> Admission:
+        """Turns a request's prompt into tokens and checks what only the engine can check.
+
+        Raises:
+            Refusal: the request is at fault, or its prompt does not fit (PromptTooLong).
+        """
+        ...
+
+    def start(self, sequence: int, admission: Admission, request: GenerateRequest) -> None:
+        """Takes a sequence in; the loop never has more than `max_sequences` started and picks a fresh number each time."""
+        ...
+
+    def step(self) -> StepOutcome:
+        """Computes once for all sequences that are not held; it is called only while one is started."""
+        ...
+
+    def wait_s(self) -> float | None:
+        """How long until `step` has something to do: 0 is now, None until a sequence is started or released."""
+        ...
+
+    def hold(self, sequence: int, held: bool) -> None:
+        """Keeps a sequence but gives it no tokens, or lets it go on."""
+        ...
+
+    def drop(self, sequence: int) -> None:
+        """Forgets a sequence and frees what it held; an unknown one is ignored."""
+        ...
+
+    def occupancy(self) -> Occupancy:
+        """Reads how full the context memory is."""
+        ...
+
+    def close(self) -> None:
+        """Gives everything back."""
+        ...

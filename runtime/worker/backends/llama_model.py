@@ -1,0 +1,151 @@
+"""A GGUF model and its context, as llama.cpp holds them."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import llama_cpp
+from llama_cpp import llama_cpp as native
+
+from ...frames import LoadOptions
+from .backend import LoadError
+from .llama_log import LlamaLog
+
+DEFAULT_CACHE_BYTES = 2 << 30
+"""How much memory the context may take where nobody stated its length."""
+LEAST_CONTEXT = 4096
+ENGINE = f"llama.cpp (llama-cpp-python {llama_cpp.__version__})"
+
+log = logging.getLogger(__name__)
+
+
+class LlamaModel:
+    """Owns the weights and one context over them."""
+
+    def __init__(self, path: str, options: LoadOptions, on_progress: Callable[[float], None]) -> None:
+        self._log = LlamaLog()
+        native.llama_backend_init()
+        self.system_info = native.llama_print_system_info().decode().strip(" |")
+        self._model = self._open_model(path, options, on_progress)
+        try:
+            self.trained_context = native.llama_model_n_ctx_train(self._model)
+            self.cache_bytes_per_token = _cache_bytes_per_token(self._model)
+            self.context_length = choose_context(options.context_length, self.trained_context, self.cache_bytes_per_token)
+            self.threads = options.threads or _usable_cores()
+            self.context = self._open_context(options)
+        except BaseException:
+            native.llama_model_free(self._model)
+            raise
+        self.memory = native.llama_get_memory(self.context)
+        self.vocab = native.llama_model_get_vocab(self._model)
+        self.cache_size = native.llama_n_ctx(self.context)
+        """Cells of the cache, shared by all sequences."""
+
+    def close(self) -> None:
+        """Frees context and weights."""
+        native.llama_free(self.context)
+        native.llama_model_free(self._model)
+
+    @property
+    def description(self) -> str:
+        """As "llama 135M Q4_1"."""
+        buffer = ctypes.create_string_buffer(256)
+        native.llama_model_desc(self._model, cast("bytes", buffer), len(buffer))
+        return buffer.value.decode("utf-8", "replace")
+
+    @property
+    def weights_bytes(self) -> int:
+        """The size of all tensors."""
+        return native.llama_model_size(self._model)
+
+    @property
+    def parameters(self) -> int:
+        """How many there are."""
+        return native.llama_model_n_params(self._model)
+
+    @property
+    def chat_template(self) -> str | None:
+        """The model's own, in Jinja; None if the file has none."""
+        template = native.llama_model_chat_template(self._model, None)
+        return template.decode("utf-8", "replace") if template else None
+
+    def last_errors(self) -> str:
+        """What the engine complained about since loading; "" for nothing."""
+        return self._log.why()
+
+    def _open_model(self, path: str, options: LoadOptions, on_progress: Callable[[float], None]) -> native.llama_model_p:
+        if not Path(path).is_file():
+            raise LoadError(f"there is no file {path}.")
+
+        def progress(fraction: float, _data: object) -> bool:
+            on_progress(fraction)
+            return True
+
+        params = native.llama_model_default_params()
+        params.n_gpu_layers = options.gpu_layers
+        params.progress_callback = native.llama_progress_callback(progress)
+        if _has_amx_trap(self.system_info):
+            # Compiled by GCC 12, the AMX kernels read a tile configuration that was never stored, and crash.
+            params.use_extra_bufts = False
+            log.info("this build knows AMX; its special weight layouts stay off")
+        self._log.forget()
+        model = native.llama_model_load_from_file(os.fsencode(path), params)
+        if not model:
+            raise LoadError(self._log.why() or "llama.cpp gave no reason.")
+        return model
+
+    def _open_context(self, options: LoadOptions) -> native.llama_context_p:
+        params = native.llama_context_default_params()
+        params.n_ctx = self.context_length
+        params.n_batch = max(options.batch_tokens, options.max_sequences)
+        params.n_ubatch = min(params.n_batch, 512)
+        params.n_seq_max = options.max_sequences
+        params.n_outputs_max = options.max_sequences
+        params.kv_unified = True
+        params.n_threads = self.threads
+        params.n_threads_batch = options.threads_batch or self.threads
+        params.no_perf = True
+        self._log.forget()
+        context = native.llama_init_from_model(self._model, params)
+        if not context:
+            raise LoadError(
+                f"no memory for a context of {self.context_length} tokens ({self._log.why() or 'llama.cpp gave no reason'})."
+            )
+        return context
+
+
+def choose_context(wanted: int | None, trained: int, cache_bytes_per_token: int) -> int:
+    """Chooses how many tokens of context are served.
+
+    What is wanted holds up to what the model was trained for. Where nothing is wanted it is the trained length, as far
+    as it takes no more than `DEFAULT_CACHE_BYTES`, in whole 1024s.
+    """
+    most = trained if trained > 0 else LEAST_CONTEXT
+    if wanted is not None:
+        return min(wanted, most)
+    affordable = max(LEAST_CONTEXT, DEFAULT_CACHE_BYTES // max(1, cache_bytes_per_token) // 1024 * 1024)
+    return min(most, affordable)
+
+
+def _cache_bytes_per_token(model: native.llama_model_p) -> int:
+    """Keys and values of one token in 16 bits each, for a model with plain attention; others need less."""
+    heads = max(1, native.llama_model_n_head(model))
+    width = native.llama_model_n_embd(model) // heads * native.llama_model_n_head_kv(model)
+    return 2 * 2 * width * native.llama_model_n_layer(model)
+
+
+def _has_amx_trap(system_info: str) -> bool:
+    return sys.platform == "linux" and platform.machine() == "x86_64" and "AMX" in system_info
+
+
+def _usable_cores() -> int:
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,67 @@
+"""The worker's ends of the pipes: frames come in by a thread, and go out whole."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from queue import SimpleQueue
+from typing import BinaryIO
+
+import msgspec
+
+from ..frames import FromEngine, ToEngine, encode, read_to_engine
+
+log = logging.getLogger(__name__)
+
+Inbox = SimpleQueue[ToEngine]
+
+
+class Outlet:
+    """Where frames leave; a full pipe blocks the sender, so that an unread frame never costs more memory than the pipe has."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def send(self, frame: FromEngine) -> None:
+        """Writes one frame; raises BrokenPipeError when nobody reads any more."""
+        body = encode(frame)
+        written = os.write(self._descriptor, body)
+        while written < len(body):
+            body = body[written:]
+            written = os.write(self._descriptor, body)
+
+
+def take_over_pipes() -> tuple[BinaryIO, Outlet]:
+    """Keeps stdin and stdout for frames alone: whatever a library prints goes to stderr, and it finds no input to read."""
+    source = os.fdopen(os.dup(0), "rb", buffering=1 << 18)
+    outlet = Outlet(os.dup(1))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return source, outlet
+
+
+def start_reader(source: BinaryIO) -> Inbox:
+    """Starts the thread that fills the inbox; it ends the process when the other side is gone."""
+    inbox = Inbox()
+    threading.Thread(target=_read_frames, args=(source, inbox), name="frames", daemon=True).start()
+    return inbox
+
+
+def _read_frames(source: BinaryIO, inbox: Inbox) -> None:
+    code = 0
+    try:
+        while (frame := read_to_engine(source)) is not None:
+            inbox.put(frame)
+    except OSError:
+        code = 0
+    except msgspec.DecodeError as error:
+        log.critical("what came in is no frame: %s", error)
+        code = 70
+    # The main thread may be deep in native code for long, and nothing is left to be done: no clean-up, out at once.
+    sys.stderr.flush()
+    os._exit(code)

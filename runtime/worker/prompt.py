@@ -1,0 +1,250 @@
+"""Messages to the text a model was trained on, by the model's own chat template.
+
+The template is a stranger's program: it runs in a sandbox, for a limited time. Message texts are strangers' too: what in
+them looks like a control token stays mere text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from types import FrameType
+from typing import NoReturn, cast
+
+from jinja2 import Environment, TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+
+from ..request import ImagePart, Message
+from .backends.backend import Refusal
+
+RENDER_LIMIT_S = 5.0
+MAX_PRODUCT = 1_000_000
+"""The longest sequence a template may make by multiplication, and the largest exponent."""
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""For models that bring no template."""
+CHATML_STOP = "<|im_end|>"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a rendered prompt."""
+
+    text: str
+    control: bool
+    """Whether control tokens in it count as such; False for what a user wrote that only looks like one."""
+
+
+class ChatTemplate:
+    """A chat template, compiled once.
+
+    Args:
+        source: Jinja text.
+        bos: the text of the beginning-of-sequence token, or "".
+        eos: the same for the end.
+        control_texts: every control token's text.
+    """
+
+    def __init__(self, source: str, *, bos: str, eos: str, control_texts: Sequence[str]) -> None:
+        self._bos = bos
+        self._eos = eos
+        longest_first = sorted(filter(None, control_texts), key=len, reverse=True)
+        self._controls = "|".join(map(re.escape, longest_first))
+        self._forged = re.compile(self._controls) if self._controls else None
+        self._template = None
+        self.problem: str | None = None
+        """Why the template cannot be used, or None."""
+        try:
+            self._template = _environment().from_string(source)
+        except (TemplateError, RecursionError) as error:
+            self.problem = f"The model's chat template is broken: {error}"
+
+    def render(self, messages: Sequence[Message]) -> list[Segment]:
+        """Renders a conversation up to where the assistant's answer begins.
+
+        Raises:
+            Refusal: the template does not take these messages, or is broken or endless.
+        """
+        if self._template is None:
+            raise Refusal("invalid", self.problem or "The model has no chat template.", param="messages")
+        marks = _Marks(self._forged)
+        try:
+            with _time_limit(RENDER_LIMIT_S):
+                text = self._template.render(
+                    messages=[_as_mapping(message, marks) for message in messages],
+                    bos_token=self._bos,
+                    eos_token=self._eos,
+                    add_generation_prompt=True,
+                    tools=None,
+                    documents=None,
+                )
+        except _TooLong:
+            raise Refusal(
+                "invalid", f"The model's chat template did not come to an end in {RENDER_LIMIT_S:.0f} s.", param="messages"
+            ) from None
+        except Refusal:
+            raise
+        except Exception as error:
+            raise Refusal("invalid", f"The model's chat template refuses these messages: {error}", param="messages") from error
+        return marks.split(text, self._controls)
+
+
+class _Marks:
+    """Puts marks nobody can guess around forged control tokens, and finds them again in the rendered text."""
+
+    def __init__(self, forged: re.Pattern[str] | None) -> None:
+        self._pattern = forged
+        self._used = False
+        nonce = secrets.token_hex(8)
+        # Noncharacters: no tokenizer, template or alphabet gives them a meaning.
+        self._open = f"\ufdd0{nonce}\ufdd1"
+        self._close = f"\ufdd2{nonce}\ufdd3"
+
+    def guard(self, text: str) -> str:
+        """Marks what looks like a control token in a stranger's text."""
+        if self._pattern is None or not self._pattern.search(text):
+            return text
+        self._used = True
+        return self._pattern.sub(lambda match: f"{self._open}{match[0]}{self._close}", text)
+
+    def split(self, text: str, controls: str) -> list[Segment]:
+        """Cuts a rendered text at the marks; a mark whose partner a template cut away just vanishes."""
+        if not self._used:
+            return [Segment(text, control=True)]
+        parts = re.split(f"{self._open}({controls}){self._close}", text)
+        segments: list[Segment] = []
+        for index, part in enumerate(parts):
+            bare = part.replace(self._open, "").replace(self._close, "")
+            if bare:
+                segments.append(Segment(bare, control=index % 2 == 0))
+        return segments
+
+
+def _as_mapping(message: Message, marks: _Marks) -> dict[str, object]:
+    """Gives a message the form that templates know."""
+    if any(isinstance(part, ImagePart) for part in message.parts):
+        raise Refusal("invalid", "This model takes text only; a message holds a picture.", param="messages")
+    mapping: dict[str, object] = {"role": message.role, "content": marks.guard(message.text)}
+    if message.name is not None:
+        mapping["name"] = marks.guard(message.name)
+    if message.tool_call_id is not None:
+        mapping["tool_call_id"] = marks.guard(message.tool_call_id)
+    if message.tool_calls:
+        mapping["tool_calls"] = [
+            {
+                "id": marks.guard(call.id),
+                "type": "function",
+                "function": {"name": marks.guard(call.name), "arguments": _arguments(call.arguments, marks)},
+            }
+            for call in message.tool_calls
+        ]
+    return mapping
+
+
+def _arguments(text: str, marks: _Marks) -> object:
+    """Templates want the arguments as an object and write them as JSON themselves."""
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError):
+        value = text
+    return _guard_within(value, marks) if isinstance(value, dict) else marks.guard(text)
+
+
+def _guard_within(value: object, marks: _Marks) -> object:
+    if isinstance(value, str):
+        return marks.guard(value)
+    if isinstance(value, list):
+        return [_guard_within(item, marks) for item in cast("list[object]", value)]
+    if isinstance(value, dict):
+        return {marks.guard(key): _guard_within(item, marks) for key, item in cast("dict[str, object]", value).items()}
+    return value
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, which besides refuses what ends in one endless native operation that no time limit can interrupt."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
+        if operator == "**" and not (_is_small(left) and _is_small(right, most=64)):
+            raise SecurityError("a power is too large")
+        for one, other in ((left, right), (right, left)):
+            if isinstance(one, (str, list, tuple, bytes)) and isinstance(other, int):
+                size = len(cast("Sequence[object]", one))
+                if size * other > MAX_PRODUCT:
+                    raise SecurityError("a repeated text is too long")
+        return super().call_binop(context, operator, left, right)
+
+
+def _is_small(value: object, *, most: int = MAX_PRODUCT) -> bool:
+    return isinstance(value, (int, float)) and abs(value) <= most
+
+
+class _GenerationTag(Extension):
+    """Lets `{% generation %}` through, by which some templates mark the assistant's words for training."""
+
+    tags = frozenset({"generation"})
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _environment() -> Environment:
+    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _GenerationTag])
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = _strftime_now
+    return environment
+
+
+def _to_json(
+    value: object,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    # Jinja's own filter escapes <, > and & for HTML, which no model has seen in its training.
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise_exception(message: object) -> NoReturn:
+    raise TemplateError(str(message))
+
+
+def _strftime_now(pattern: str) -> str:
+    return datetime.now().astimezone().strftime(pattern)
+
+
+class _TooLong(BaseException):
+    """The time is up; not an Exception, so that nothing in between takes it for an error of its own."""
+
+
+@contextmanager
+def _time_limit(limit_s: float) -> Iterator[None]:
+    """Ends what runs too long; works in the main thread only."""
+
+    def ring(signum: int, frame: FrameType | None) -> NoReturn:
+        del signum, frame
+        raise _TooLong
+
+    before: Callable[[int, FrameType | None], object] | int | None = signal.signal(signal.SIGALRM, ring)
+    # It rings again: the first ring may be lost in a destructor, whose exceptions go nowhere.
+    signal.setitimer(signal.ITIMER_REAL, limit_s, 0.1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
