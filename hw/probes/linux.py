@@ -46,7 +46,7 @@ class LinuxProbe:
     ) -> None:
         self._root = root
         self._affinity = affinity if affinity is not None else _read_affinity()
-        self._machine = machine or platform.machine()
+        self._architecture = (machine or platform.machine()).replace("aarch64", "arm64")
         self._clock = clock
         self._cgroups = Cgroups(root)
         self._sensors = Sensors(root)
@@ -62,7 +62,7 @@ class LinuxProbe:
         return CapabilityProfile(
             host=self._text("proc/sys/kernel/hostname") or platform.node() or "localhost",
             system=self._system(),
-            architecture=self._machine,
+            architecture=self._architecture,
             model=model,
             chip=self._chip(cpu),
             cpu_levels=parsing.to_apple_levels(cpu.apple_parts) or self._levels(),

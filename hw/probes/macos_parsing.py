@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,7 +40,8 @@ def parse_flag(text: str | None) -> bool | None:
 def parse_cpu_levels(keys: Mapping[str, str]) -> tuple[CpuLevel, ...]:
     """Reads the kinds of cores, fastest first; as many as there are, by the names the system gives them.
 
-    macOS 12 gives none: there the first level is called Performance, the last one Efficiency.
+    macOS 12 gives none: there the first level is called Performance, the last one Efficiency. Where some of the levels
+    are missing none is given, as those that are left would be taken for the whole.
     """
     stated = parse_integer(keys.get("hw.nperflevels"))
     counts: list[int] = []
@@ -49,12 +50,18 @@ def parse_cpu_levels(keys: Mapping[str, str]) -> tuple[CpuLevel, ...]:
         if cores is None or cores <= 0:
             break
         counts.append(cores)
-    if stated is not None and len(counts) != stated:
+    if not _is_whole(counts, stated, parse_integer(keys.get("hw.ncpu"))):
         return ()
     return tuple(
         CpuLevel(keys.get(f"hw.perflevel{level}.name") or _default_level_name(level, len(counts)), cores)
         for level, cores in enumerate(counts)
     )
+
+
+def _is_whole(counts: Sequence[int], stated: int | None, cores: int | None) -> bool:
+    if stated is not None:
+        return len(counts) == stated
+    return len(counts) > 1 and cores in (None, sum(counts))
 
 
 def _default_level_name(level: int, levels: int) -> str:

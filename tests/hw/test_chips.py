@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impetus.hw.chips import CHIPS, is_fanless, lookup, name_of_soc, parse_brand
+
+GIB = 1024**3
+
+
+@pytest.mark.parametrize(
+    ("brand", "name", "generation", "tier", "virtual"),
+    [
+        ("Apple M1", "Apple M1", 1, "Base", False),
+        ("Apple M1 ", "Apple M1", 1, "Base", False),
+        ("  Apple  M4   Max\n", "Apple M4 Max", 4, "Max", False),
+        ("Apple M1 (Virtual)", "Apple M1", 1, "Base", True),
+        ("Apple M3 Ultra (Virtual)", "Apple M3 Ultra", 3, "Ultra", True),
+        ("Apple A18 Pro", "Apple A18 Pro", None, "Base", False),
+        ("Apple M12 Extreme", "Apple M12 Extreme", 12, "Extreme", False),
+    ],
+)
+def test_a_brand_says_generation_and_tier(brand, name, generation, tier, virtual):
+    parsed = parse_brand(brand)
+    assert (parsed.name, parsed.generation, parsed.tier, parsed.virtual) == (name, generation, tier, virtual)
+
+
+@pytest.mark.parametrize(
+    "brand",
+    [
+        "Apple processor",
+        "VirtualApple @ 2.50GHz",
+        "Intel(R) Core(TM) i7",
+        "",
+        "Apple M",
+        "Apple M4 Max Max",
+        "Apple Paravirtual device",
+    ],
+)
+def test_other_brands_say_nothing(brand):
+    assert parse_brand(brand) is None
+    assert lookup(brand) is None
+
+
+@pytest.mark.parametrize("brand", CHIPS)
+def test_each_bin_is_found_by_what_tells_it_apart(brand):
+    for each in CHIPS[brand].bins:
+        facts = lookup(brand, gpu_cores=each.gpu_cores, cpu_cores=each.cpu_cores, memory_bytes=(each.max_memory_gb or 36) * GIB)
+        assert facts.known
+        assert facts.bandwidth_gbs == each.bandwidth_gbs
+        assert facts.bandwidth_estimated == each.assumed
+        assert facts.levels == each.levels
+
+
+@pytest.mark.parametrize(
+    ("brand", "gpu", "cpu", "gib", "bandwidth", "estimated", "cores"),
+    [
+        ("Apple M3 Max", None, 14, None, 300, False, 30),
+        ("Apple M3 Max", 40, None, None, 400, False, 40),
+        ("Apple M3 Max", None, None, None, 300, True, None),
+        ("Apple M4 Max", None, None, 36, 410, False, 32),
+        ("Apple M4 Max", None, None, 64, 546, False, 40),
+        ("Apple M5 Max", 32, 18, 128, 460, False, 32),
+        ("Apple M5 Max", None, 18, 128, 460, True, None),
+        ("Apple M6", 12, 12, 16, 153, False, 12),
+        ("Apple M6", 12, 12, 32, 170, False, 12),
+        ("Apple M5 Ultra", 64, 36, 256, 1200, True, 80),
+        ("Apple M1", None, 8, 16, 68.25, False, None),
+        ("Apple A18 Pro", None, 6, 8, 60, True, 5),
+    ],
+)
+def test_a_bin_that_cannot_be_told_gives_the_lesser_bandwidth_as_an_estimate(brand, gpu, cpu, gib, bandwidth, estimated, cores):
+    facts = lookup(brand, gpu_cores=gpu, cpu_cores=cpu, memory_bytes=gib * GIB if gib else None)
+    assert (facts.bandwidth_gbs, facts.bandwidth_estimated, facts.gpu_cores) == (bandwidth, estimated, cores)
+
+
+@pytest.mark.parametrize(
+    ("brand", "gpu", "bandwidth"),
+    [
+        ("Apple M9 Max", 40, 614),
+        ("Apple M9 Max", 32, 460),
+        ("Apple M9 Max", None, 460),
+        ("Apple M9 Max", 64, 614),
+        ("Apple M7", 12, 153),
+        ("Apple M7 Pro", 20, 307),
+        ("Apple M7 Ultra", 96, 1200),
+        ("Apple A20 Pro", None, 60),
+        ("Apple M9 Extreme", 160, 1920),
+        ("Apple M9 Extreme", None, None),
+    ],
+)
+def test_an_unknown_chip_is_taken_for_the_newest_of_its_tier(brand, gpu, bandwidth):
+    facts = lookup(brand, gpu_cores=gpu, memory_bytes=128 * GIB)
+    assert not facts.known
+    assert facts.bandwidth_estimated
+    assert facts.bandwidth_gbs == bandwidth
+    assert facts.gpu_cores is None
+    assert facts.levels is None
+
+
+@given(st.text(), st.none() | st.integers(), st.none() | st.integers(), st.none() | st.integers())
+def test_nothing_that_a_probe_may_say_raises(brand, gpu, cpu, memory):
+    lookup(brand, gpu_cores=gpu, cpu_cores=cpu, memory_bytes=memory)
+    lookup("Apple M4 Max", gpu_cores=gpu, cpu_cores=cpu, memory_bytes=memory)
+    lookup("Apple M99 Max", gpu_cores=gpu, cpu_cores=cpu, memory_bytes=memory)
+    is_fanless(brand)
+
+
+def test_silicon_has_a_name():
+    assert name_of_soc("T8103") == "Apple M1"
+    assert name_of_soc("t6034") == "Apple M3 Max"
+    assert name_of_soc("t9999") is None
+    assert len({soc for chip in CHIPS.values() for soc in chip.soc}) == sum(len(chip.soc) for chip in CHIPS.values())
+
+
+@pytest.mark.parametrize(
+    ("model", "fanless"),
+    [
+        ("MacBookAir10,1", True),
+        ("Mac14,2", True),
+        ("Mac17,5", True),
+        ("Mac14,7", False),
+        ("Mac13,2", False),
+        ("MacBookPro18,3", False),
+        ("Macmini9,1", False),
+        ("Mac18,1", None),
+        ("VirtualMac2,1", None),
+        ("ThinkPad", None),
+    ],
+)
+def test_fans_by_model(model, fanless):
+    assert is_fanless(model) is fanless

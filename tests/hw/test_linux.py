@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impetus.hw.detector import HardwareDetector
+from impetus.hw.probes import linux_parsing as parsing
+from impetus.hw.probes.cgroups import Cgroups, parse_pairs
+from impetus.hw.probes.linux import LinuxProbe
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "hw" / "linux"
+on_linux = pytest.mark.skipif(platform.system() != "Linux", reason="reads this machine's /proc")
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.json")), ids=lambda path: path.stem)
+def test_a_recorded_machine_is_concluded_as_it_is(path, grow_root, conclude, known):
+    recorded = json.loads(path.read_text())
+    probe = LinuxProbe(grow_root(recorded["files"]), affinity=frozenset(recorded["affinity"]), machine=recorded["machine"])
+    concluded = conclude(HardwareDetector(probe).detect())
+    assert {name: concluded[name] for name in recorded["expect"]} == recorded["expect"]
+    assert known(probe.read_sample([])) == recorded["expect_sample"]
+
+
+@on_linux
+def test_this_machine_is_read():
+    probe = LinuxProbe()
+    profile = HardwareDetector(probe).detect()
+    assert 1 <= profile.usable_cpus.value <= profile.logical_cpus.value == os.cpu_count()
+    assert profile.memory_bytes.value > 2**28
+    assert profile.host == platform.node()
+    sample = probe.read_sample([os.getpid()])
+    assert 0 < sample.memory_used_bytes < sample.memory_total_bytes <= profile.memory_bytes.value
+    assert sample.memory_pressure in {"normal", "warn", "critical"}
+    assert sample.gpu_percent is None
+    assert sample.process_bytes[os.getpid()] > 1_000_000
+
+
+@on_linux
+def test_a_process_that_ended_is_left_out_before_and_after_it_is_waited_for():
+    probe = LinuxProbe()
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        assert child.pid in probe.read_sample([child.pid]).process_bytes
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert probe.read_sample([child.pid]).process_bytes == {}
+    finally:
+        child.communicate()
+    assert probe.read_sample([child.pid]).process_bytes == {}
+
+
+def stat_of(*cpus):
+    total = [sum(column) for column in zip(*cpus, strict=True)]
+    rows = [("cpu ", total), *((f"cpu{index}", row) for index, row in enumerate(cpus))]
+    return [f"{name} {' '.join(map(str, row))}" for name, row in rows]
+
+
+def test_only_the_processors_we_may_use_count(grow_root):
+    before = stat_of([100, 0, 0, 100, 0, 0, 0, 0, 50, 0], [0] * 10)
+    probe = LinuxProbe(root := grow_root({"proc/stat": before}), affinity=frozenset({0}))
+    assert probe.read_sample([]).cpu_percent is None
+    after = stat_of([130, 0, 0, 150, 20, 0, 0, 0, 80, 0], [900, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+    (root / "proc/stat").write_text("\n".join(after))
+    assert probe.read_sample([]).cpu_percent == pytest.approx(30.0)
+
+
+@pytest.mark.parametrize(
+    ("files", "usage", "text"),
+    [
+        (
+            {"proc/self/cgroup": ["0::/a"], "sys/fs/cgroup/a/cpu.max": ["200000 100000"]},
+            "sys/fs/cgroup/a/cpu.stat",
+            "usage_usec {us}\nuser_usec 1\n",
+        ),
+        (
+            {
+                "proc/self/cgroup": ["3:cpu,cpuacct:/a"],
+                "sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_quota_us": ["200000"],
+                "sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_period_us": ["100000"],
+            },
+            "sys/fs/cgroup/cpu,cpuacct/a/cpuacct.usage",
+            "{us}000\n",
+        ),
+    ],
+)
+def test_in_a_group_with_a_quota_the_quota_is_the_whole(files, usage, text, grow_root):
+    now_s = 10.0
+    root = grow_root(files)
+    probe = LinuxProbe(root, affinity=frozenset(range(64)), clock=lambda: now_s)
+    (root / usage).write_text(text.format(us=5_000_000))
+    assert probe.read_sample([]).cpu_percent is None
+    now_s = 12.0
+    (root / usage).write_text(text.format(us=8_000_000))
+    assert probe.read_sample([]).cpu_percent == pytest.approx(75.0)
+
+
+def test_power_is_looked_at_every_ten_seconds(grow_root):
+    now_s = 0.0
+    root = grow_root({"sys/class/power_supply/AC/type": ["Mains"], "sys/class/power_supply/AC/online": ["1"]})
+    probe = LinuxProbe(root, clock=lambda: now_s)
+    assert probe.read_sample([]).on_battery is False
+    grow_root({"sys/class/power_supply/AC/online": ["0"], "sys/class/power_supply/B/type": ["Battery"]})
+    grow_root({"sys/class/power_supply/B/status": ["Discharging"], "sys/class/power_supply/B/capacity": ["55"]})
+    now_s = 9.0
+    assert probe.read_sample([]).on_battery is False
+    now_s = 10.0
+    assert probe.read_sample([]).on_battery is True
+
+
+@pytest.mark.parametrize(
+    ("celsius", "level"), [(40, "nominal"), (94.9, "nominal"), (95, "moderate"), (101, "heavy"), (106, "trapping"), (140, None)]
+)
+def test_trip_points_tell_the_thermal_level(celsius, level, grow_root):
+    zone = "sys/class/thermal/thermal_zone0"
+    trips = {"passive": 95, "hot": 100, "critical": 105, "active": 30}
+    files = {f"{zone}/type": ["cpu-thermal"], f"{zone}/temp": [str(round(celsius * 1000))]}
+    for index, (kind, at_c) in enumerate(trips.items()):
+        files |= {f"{zone}/trip_point_{index}_type": [kind], f"{zone}/trip_point_{index}_temp": [str(at_c * 1000)]}
+    assert LinuxProbe(grow_root(files)).read_sample([]).thermal_level == level
+
+
+@pytest.mark.parametrize(
+    ("some", "full", "pressure"),
+    [("0.00", "0.00", "normal"), ("10.00", "5.00", "normal"), ("10.01", "0.00", "warn"), ("99.00", "5.01", "critical")],
+)
+def test_stalls_tell_the_pressure(some, full, pressure):
+    text = f"some avg10={some} avg60=0.00 avg300=0.00 total=1\nfull avg10={full} avg60=0.00 avg300=0.00 total=1\n"
+    assert parsing.parse_pressure(text) == pressure
+
+
+@pytest.mark.parametrize(("available", "pressure"), [(50, "normal"), (10, "normal"), (9, "warn"), (5, "warn"), (4, "critical")])
+def test_without_stalls_the_available_memory_tells_the_pressure(available, pressure):
+    assert parsing.to_pressure(available, 100) == pressure
+    assert parsing.to_pressure(available, 0) is None
+
+
+def test_lists_of_processors():
+    assert parsing.parse_cpu_list("0-2,5\n") == (0, 1, 2, 5)
+    assert parsing.parse_cpu_list("") == ()
+    assert parsing.parse_cpu_list("0-x") == ()
+    assert parsing.parse_cpu_list("3-1") == ()
+
+
+PRINTED = [
+    "\n".join(lines) for path in sorted(FIXTURES.glob("*.json")) for lines in json.loads(path.read_text())["files"].values()
+]
+
+
+@given(st.text() | st.sampled_from(PRINTED), st.data())
+def test_any_text_gives_a_value_or_nothing(text, data):
+    cut = text[: data.draw(st.integers(0, len(text)))] + data.draw(st.text(max_size=10))
+    parsing.to_apple_levels(parsing.parse_cpu_info(cut).apple_parts)
+    parsing.parse_cpu_list(cut)
+    parsing.to_available(parsing.parse_memory_info(cut))
+    parsing.parse_pressure(cut)
+    parsing.parse_cpu_times(cut, {0, 1})
+    parse_pairs(cut)
+
+
+DAMAGED = (
+    "",
+    "\0",
+    "-1",
+    "99999999999999999999999999",
+    "max",
+    "max max",
+    "0 0",
+    "a:b:/c",
+    "0::/../..",
+    "٣",
+    "kB: kB",
+    "x" * 5000,
+)
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
+def test_damaged_files_never_raise(content, grow_root):
+    names = {name for path in FIXTURES.glob("*.json") for name in json.loads(path.read_text())["files"]}
+    probe = LinuxProbe(grow_root({name: [content] for name in names}))
+    HardwareDetector(probe).detect()
+    probe.read_sample([0, 1])
+    probe.read_sample([0, 1])
+
+
+def test_a_group_that_leads_out_of_its_namespace_is_not_followed(tmp_path, grow_root):
+    grow_root({"memory.max": ["1000"]})
+    root = tmp_path / "a/b"
+    for name, text in {"proc/self/cgroup": "0::/../../../../..\n", "sys/fs/cgroup/memory.max": "2000\n"}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    assert Cgroups(root).find_memory_limit().limit_bytes == 2000
