@@ -109,21 +109,9 @@ class EngineProcess:
         self._ready = loop.create_future()
         self._ended = loop.create_future()
         try:
-            # -P: what lies in the user's current folder must not stand in for a module of ours.
-            transport, _ = await loop.subprocess_exec(
-                lambda: _Pipes(self),
-                *(sys.executable, "-P", "-m", "impetus.runtime.worker"),
-                env=self._environment,
-                start_new_session=True,
-            )
-            self._transport = transport
-            self._stdin = cast("asyncio.WriteTransport", transport.get_pipe_transport(0))
-            self._send(self._load_frame)
+            await self._spawn()
             async with asyncio.timeout(self._load_timeout_s):
                 ready = await self._ready
-        except OSError as error:
-            await self._kill()
-            raise LoadFailed(self._model_id, f"its process could not be started: {error}") from error
         except TimeoutError:
             await self._kill()
             raise LoadFailed(self._model_id, f"it was not ready after {self._load_timeout_s:.0f} s.") from None
@@ -199,6 +187,9 @@ class EngineProcess:
             return
         self._stderr.finish()
         self._ended.set_result(None)
+        if self._transport is not None:
+            # Its pipes are of no more use, and nobody calls `close` after a crash.
+            self._transport.close()
         how = self._broken or _how_it_ended(code)
         error = EngineCrashed(self._model_id, how=how, last_words=self._stderr.lines)
         if self._ready is not None and not self._ready.done():
@@ -209,6 +200,21 @@ class EngineProcess:
             stream.fail(EngineError(f"'{self._model_id}' was unloaded while it answered.") if self._closing else error)
         if self._served and self._on_exit is not None:
             self._on_exit(None if self._closing else error)
+
+    async def _spawn(self) -> None:
+        try:
+            # -P: what lies in the user's current folder must not stand in for a module of ours.
+            transport, _ = await asyncio.get_running_loop().subprocess_exec(
+                lambda: _Pipes(self),
+                *(sys.executable, "-P", "-m", "impetus.runtime.worker"),
+                env=self._environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise LoadFailed(self._model_id, f"its process could not be started: {error}") from error
+        self._transport = transport
+        self._stdin = cast("asyncio.WriteTransport", transport.get_pipe_transport(0))
+        self._send(self._load_frame)
 
     def _take(self, frame: FromEngine, touched: set[Stream]) -> None:
         match frame:

@@ -24,10 +24,6 @@ log = logging.getLogger(__name__)
 class Generation:
     """One generation from its admission to its end."""
 
-    __slots__ = (
-        "admission", "assembly", "begun_s", "budget", "cached_tokens", "completion_tokens", "first_s", "id", "last_s", "request",
-    )  # fmt: skip
-
     def __init__(self, generation_id: int, request: GenerateRequest, admission: Admission, context_length: int) -> None:
         self.id = generation_id
         self.request = request

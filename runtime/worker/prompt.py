@@ -10,7 +10,7 @@ import json
 import re
 import secrets
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,10 +18,11 @@ from types import FrameType
 from typing import NoReturn, cast
 
 from jinja2 import Environment, TemplateError, nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..request import ImagePart, Message
 from .backends.backend import Refusal
@@ -158,7 +159,7 @@ def _arguments(text: str, marks: _Marks) -> object:
         value: object = json.loads(text)
     except (ValueError, RecursionError):
         value = text
-    return _guard_within(value, marks) if isinstance(value, dict) else marks.guard(text)
+    return _guard_within(cast("object", value), marks) if isinstance(value, dict) else marks.guard(text)
 
 
 def _guard_within(value: object, marks: _Marks) -> object:
@@ -194,7 +195,7 @@ def _is_small(value: object, *, most: int = MAX_PRODUCT) -> bool:
 class _GenerationTag(Extension):
     """Lets `{% generation %}` through, by which some templates mark the assistant's words for training."""
 
-    tags = frozenset({"generation"})
+    tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
         next(parser.stream)
@@ -204,8 +205,9 @@ class _GenerationTag(Extension):
 def _environment() -> Environment:
     environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _GenerationTag])
     environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
+    # Jinja's types know only the globals that it brings itself.
+    functions = cast("dict[str, object]", environment.globals)
+    functions.update(raise_exception=_raise_exception, strftime_now=_strftime_now)
     return environment
 
 
@@ -233,7 +235,7 @@ class _TooLong(BaseException):
 
 
 @contextmanager
-def _time_limit(limit_s: float) -> Iterator[None]:
+def _time_limit(limit_s: float) -> Generator[None]:
     """Ends what runs too long; works in the main thread only."""
 
     def ring(signum: int, frame: FrameType | None) -> NoReturn:

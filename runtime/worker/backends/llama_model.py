@@ -43,8 +43,9 @@ class LlamaModel:
         except BaseException:
             native.llama_model_free(self._model)
             raise
-        self.memory = native.llama_get_memory(self.context)
-        self.vocab = native.llama_model_get_vocab(self._model)
+        # Both may be null by their types, but never are for a model that was loaded with its weights.
+        self.memory = cast("native.llama_memory_t", native.llama_get_memory(self.context))
+        self.vocab = cast("native.llama_vocab_p", native.llama_model_get_vocab(self._model))
         self.cache_size = native.llama_n_ctx(self.context)
         """Cells of the cache, shared by all sequences."""
 

@@ -31,9 +31,9 @@ class Vocabulary:
             if native.llama_vocab_get_attr(vocab, token) & _CONTROL:
                 self.control_texts[text.decode("utf-8", "replace")] = token
         self.ends = frozenset(token for token in self.control_texts.values() if self._is_end(token)) | self._plain_ends()
-        self.bos = self._known(native.llama_vocab_bos(vocab))
+        self.bos = self._known(_number(native.llama_vocab_bos(vocab)))
         """The token that begins a sequence, or None."""
-        self.eos = self._known(native.llama_vocab_eos(vocab))
+        self.eos = self._known(_number(native.llama_vocab_eos(vocab)))
         self.adds_bos = native.llama_vocab_get_add_bos(vocab)
         """Whether the model wants it before every text."""
 
@@ -82,8 +82,13 @@ class Vocabulary:
 
     def _plain_ends(self) -> frozenset[int]:
         """Ends that are no control tokens by their attributes; some converted models have such."""
-        named = (native.llama_vocab_eos(self._vocab), native.llama_vocab_eot(self._vocab))
+        named = (_number(native.llama_vocab_eos(self._vocab)), _number(native.llama_vocab_eot(self._vocab)))
         return frozenset(token for token in named if self._known(token) is not None and self._is_end(token))
 
     def _known(self, token: int) -> int | None:
         return token if 0 <= token < self.size else None
+
+
+def _number(token: object) -> int:
+    """The binding declares its C type, but ctypes gives a plain int."""
+    return cast("int", token)

@@ -15,7 +15,7 @@ class StopFilter:
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stop for stop in stops if stop)
-        self._held = ""
+        self._held: str = ""
         self.stopped = False
         """Whether a stop string was met; nothing comes out after it."""
 
