@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from .api.server import ApiServer
@@ -43,7 +43,7 @@ async def run_server(runtime: Runtime) -> int:
 
 
 @contextmanager
-def _on_signals(act: Callable[[], object]) -> Iterator[None]:
+def _on_signals(act: Callable[[], object]) -> Generator[None]:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, act)

@@ -146,7 +146,7 @@ def _ls(invocation: Invocation) -> int:
 
     models = open_registry(invocation.config, invocation.home, os.environ).scan()
     lines = [ModelLine.of(model) for model in models]
-    if "json" in invocation.options:
+    if invocation.options.json:
         _write_json(lines)
         return 0
     rows = [
@@ -162,7 +162,7 @@ def _ps(invocation: Invocation) -> int:
 
     with ControlClient(_server_url(invocation), api_key=invocation.config.server.api_key) as client:
         loaded = [model for model in client.status().models if model.state != "unloaded"]
-    if "json" in invocation.options:
+    if invocation.options.json:
         _write_json(loaded)
         return 0
     rows = [

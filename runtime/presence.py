@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ class Presence(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def announce(folder: Path, url: str | None) -> Iterator[None]:
+def announce(folder: Path, url: str | None) -> Generator[None]:
     """States the server's address in a file for as long as the block lasts; None states nothing."""
     if url is None:
         yield

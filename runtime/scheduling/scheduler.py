@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from ..errors import Overloaded
@@ -17,7 +17,7 @@ class Scheduler:
         """Requests that run or wait."""
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
+    def admit(self) -> Generator[None]:
         """Holds a place for as long as the request lives.
 
         Raises:
