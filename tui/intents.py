@@ -1,0 +1,39 @@
+"""What panes ask the app to do; the command palette asks the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from textual.message import Message
+
+ModelVerb = Literal["load", "unload", "switch", "chat"]
+
+
+@dataclass
+class ModelIntent(Message):
+    """Something is to be done with a model."""
+
+    verb: ModelVerb
+    model_id: str
+
+
+@dataclass
+class ThemeIntent(Message):
+    """A theme is to be used from now on."""
+
+    name: str
+
+
+@dataclass
+class PullIntent(Message):
+    """Something is to be downloaded."""
+
+    reference: str
+
+
+@dataclass
+class CancelIntent(Message):
+    """A download is to be ended."""
+
+    download_id: str

@@ -1,0 +1,133 @@
+"""The first pane: what the machine, the models and the requests do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import ClassVar
+
+from textual import getters
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from ..format import rate
+from ..memory import split_memory
+from ..source import Endpoint, Source
+from ..views import cpu_level, engine_cards, gpu_level, pressure_level, request_rows, thermal_level
+from ..widgets.chart import MAX_CURVES, Chart, Trace
+from ..widgets.engines import EngineCards
+from ..widgets.gauge import Gauge
+from ..widgets.memory_bar import MemoryBar
+from ..widgets.table import Column, Table
+from ..widgets.welcome import Welcome
+from .pane import Pane
+
+SHOWN_REQUESTS = 100
+DRAW_EVERY = 2
+"""The plot is drawn at every so manieth change of the rates, which come once a second."""
+
+COLUMNS = (
+    Column("Time", 8),
+    Column("Client", 14, from_width=96),
+    Column("Model", 0),
+    Column("Stage", 11),
+    Column("Prompt", 7, right=True),
+    Column("Output", 7, right=True),
+    Column("tok/s", 7, right=True),
+    Column("1st token", 9, right=True, from_width=84),
+)
+
+
+class OverviewPane(Pane):
+    """Memory, gauges, throughput, engines, requests."""
+
+    TITLE = "Overview"
+    FOCUS = "#requests"
+    HELP: ClassVar[str | None] = """\
+Everything at a glance: who holds the memory, how hard the machine works, how many tokens per second each model gives, \
+and the newest requests. ↑ and ↓ walk through the requests; Enter shows all of one, its error too."""
+
+    memory = getters.query_one("#memory", MemoryBar)
+    chart = getters.query_one("#throughput", Chart)
+    engines = getters.query_one("#engines", EngineCards)
+    requests = getters.query_one("#requests", Table)
+    welcome = getters.query_one("#welcome", Welcome)
+
+    def __init__(self, source: Source, endpoint: Endpoint, *, id: str) -> None:  # noqa: A002
+        super().__init__(source, endpoint, id=id)
+        self._seconds = 0
+
+    def compose(self) -> ComposeResult:
+        """Puts the panels in their places; the stylesheet decides on sizes."""
+        yield MemoryBar(id="memory")
+        with Container(id="gauges"):
+            for name in ("cpu", "gpu", "thermal", "pressure"):
+                yield Gauge(id=name, classes="panel")
+        yield Welcome(id="welcome")
+        with Container(id="activity"):
+            yield Chart(id="throughput")
+            yield EngineCards(id="engines")
+        yield Table(COLUMNS, id="requests", hint="No request yet. Point a client at the address above, or press 4 to chat.")
+
+    def on_mount(self) -> None:
+        """Writes the panels' titles."""
+        titles = {"cpu": "CPU", "gpu": "GPU", "thermal": "Thermal", "pressure": "Memory pressure"}
+        for name, title in titles.items():
+            self.query_one(f"#{name}", Gauge).border_title = title
+        self.memory.border_title = "Memory"
+        self.chart.border_title = "Throughput · tokens per second"
+        self.engines.border_title = "Engines"
+        self.engines.hint = (
+            "No model is in memory. Press 2 for the models, then l to load one. A request for a model loads it too."
+        )
+        self.requests.border_title = "Requests"
+
+    def show_all(self) -> None:
+        """Brings everything up to date, the plot too."""
+        self._seconds = 0
+        super().show_all()
+
+    def sample_changed(self) -> None:
+        """Sets the gauges and the memory."""
+        source = self.source
+        sample, series, profile = source.monitor.latest, source.monitor.series, source.profile
+        points = 2 * max(8, self.query_one("#cpu", Gauge).size.width)
+        self.query_one("#cpu", Gauge).level = cpu_level(sample, series, points, profile)
+        self.query_one("#gpu", Gauge).level = gpu_level(sample, series, points, profile)
+        self.query_one("#thermal", Gauge).level = thermal_level(sample, series, points)
+        self.query_one("#pressure", Gauge).level = pressure_level(sample, series, points)
+        pids = [status.pid for status in source.statuses() if status.pid is not None]
+        self.memory.split = split_memory(sample, engine_pids=pids, app_pid=os.getpid())
+
+    def models_changed(self) -> None:
+        """Sets the engines' cards, or greets who has no model yet."""
+        statuses = self.source.statuses()
+        self.set_class(not statuses, "-empty")
+        self.engines.cards = engine_cards(statuses, self.source.engine_stats(), self._process_bytes())
+        loaded = any(status.state == "ready" for status in statuses)
+        self.chart.hint = "No tokens yet" if loaded else "No model is loaded"
+
+    def requests_changed(self) -> None:
+        """Sets the table."""
+        records = self.source.journal.newest(SHOWN_REQUESTS)
+        self.requests.rows = request_rows(records)
+        running = sum(record.stage in {"prefill", "decode"} for record in records)
+        waiting = sum(record.stage in {"queued", "loading"} for record in records)
+        self.requests.border_subtitle = f"{running} running · {waiting} waiting · Enter shows one" if records else ""
+
+    def rates_changed(self) -> None:
+        """Sets the sum each second, the curves less often, as drawing them costs most."""
+        rates = self.source.throughput
+        self.chart.border_subtitle = f"now {rate(rates.total())} tok/s" if rates.models() else ""
+        if self._seconds % DRAW_EVERY == 0:
+            curves = [Trace(model, tuple(rates.rates(model))) for model in rates.models()]
+            alive = sorted((curve for curve in curves if any(curve.rates)), key=lambda curve: -sum(curve.rates[-10:]))
+            kept = {curve.name for curve in alive[:MAX_CURVES]}
+            self.chart.traces = tuple(curve for curve in curves if curve.name in kept)
+        self._seconds += 1
+        if self.engines.cards:
+            self.engines.cards = engine_cards(self.source.statuses(), self.source.engine_stats(), self._process_bytes())
+
+    def _process_bytes(self) -> Mapping[int, int]:
+        sample = self.source.monitor.latest
+        return {} if sample is None else sample.process_bytes

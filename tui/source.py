@@ -1,0 +1,278 @@
+"""What the dashboard needs of the runtime and of the server; both fit without knowing it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+from ..hw.profile import CapabilityProfile
+from ..hw.sample import Sample
+from ..runtime.config import Config, TomlValue
+from ..runtime.events import Event
+from ..runtime.frames import Stats
+from ..runtime.home import Home
+from ..runtime.journal import Journal, RequestRecord
+from ..runtime.logbook import LogBook
+from ..runtime.models.model import ModelStatus
+from ..runtime.request import GenerateRequest
+
+Remover = Callable[[], None]
+"""Ends what a `listen` began."""
+
+
+class History(Protocol):
+    """One quantity over the last minutes."""
+
+    def points(self, width: int, *, window_s: float | None = None) -> Sequence[float | None]:
+        """Gives at most so many values of the last `window_s` seconds, oldest first."""
+        ...
+
+
+class Readings(Protocol):
+    """What the machine monitor tells."""
+
+    @property
+    def latest(self) -> Sample | None:
+        """The newest reading."""
+        ...
+
+    @property
+    def series(self) -> Mapping[str, History]:
+        """By name: "cpu_percent", "gpu_percent", "memory_used_bytes", "temperature_c", "power_w"."""
+        ...
+
+    def listen(self, listener: Callable[[Sample], None]) -> Remover:
+        """Adds a listener; it is called in the monitor's thread."""
+        ...
+
+
+class Rates(Protocol):
+    """Tokens per second of each model."""
+
+    @property
+    def window_s(self) -> int:
+        """How far back the rates go."""
+        ...
+
+    def rates(self, model: str) -> Sequence[float]:
+        """Gives one value a second, oldest first."""
+        ...
+
+    def models(self) -> Sequence[str]:
+        """All models with rates."""
+        ...
+
+    def total(self) -> float:
+        """All models in the last complete second."""
+        ...
+
+
+class HubModel(Protocol):
+    """One repository a search on the Hub found."""
+
+    @property
+    def repo(self) -> str:
+        """As "owner/name"."""
+        ...
+
+    @property
+    def downloads(self) -> int | None:
+        """In the last month."""
+        ...
+
+    @property
+    def likes(self) -> int | None:
+        """How many people marked it."""
+        ...
+
+    @property
+    def quantizations(self) -> Sequence[str]:
+        """Which ones it offers, as far as the names of its files tell."""
+        ...
+
+    @property
+    def gated(self) -> bool:
+        """Whether its owner wants something accepted first."""
+        ...
+
+
+class HubFile(Protocol):
+    """One file, or one set of shards, of a repository that can be pulled."""
+
+    @property
+    def name(self) -> str:
+        """Its path in the repository."""
+        ...
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Of all shards together."""
+        ...
+
+    @property
+    def quantization(self) -> str | None:
+        """As "Q4_K_M"."""
+        ...
+
+
+class Download(Protocol):
+    """One download, whatever became of it."""
+
+    @property
+    def id(self) -> str:
+        """Names it to `cancel_download`."""
+        ...
+
+    @property
+    def reference(self) -> str:
+        """What was asked for."""
+        ...
+
+    @property
+    def total_bytes(self) -> int | None:
+        """None until it is known."""
+        ...
+
+    @property
+    def done_bytes(self) -> int:
+        """Bytes on the disk so far."""
+        ...
+
+    @property
+    def rate_bytes_per_s(self) -> float | None:
+        """Over the last seconds."""
+        ...
+
+    @property
+    def state(self) -> Literal["queued", "checking", "downloading", "done", "failed", "cancelled"]:
+        """Where it stands."""
+        ...
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed."""
+        ...
+
+
+class Source(Protocol):
+    """The runtime as the dashboard sees it."""
+
+    @property
+    def config(self) -> Config:
+        """The settings that hold now."""
+        ...
+
+    @property
+    def config_path(self) -> Path:
+        """Where changed settings are written."""
+        ...
+
+    @property
+    def home(self) -> Home:
+        """The folders of this installation."""
+        ...
+
+    @property
+    def profile(self) -> CapabilityProfile | None:
+        """None until the machine has been looked at."""
+        ...
+
+    @property
+    def monitor(self) -> Readings:
+        """How hard the machine works."""
+        ...
+
+    @property
+    def journal(self) -> Journal:
+        """The requests."""
+        ...
+
+    @property
+    def logbook(self) -> LogBook:
+        """The log."""
+        ...
+
+    @property
+    def throughput(self) -> Rates:
+        """The speed of the models."""
+        ...
+
+    def statuses(self) -> Sequence[ModelStatus]:
+        """All known models, by id."""
+        ...
+
+    def engine_stats(self) -> Mapping[str, Stats]:
+        """What loaded engines last said of themselves, by model id."""
+        ...
+
+    def listen(self, listener: Callable[[], None]) -> Remover:
+        """Adds a listener to models, engines and downloads; it is called in the loop."""
+        ...
+
+    async def rescan(self) -> None:
+        """Looks for models again."""
+        ...
+
+    async def load(self, model_id: str) -> None:
+        """Loads a model; raises LoadFailed, UnservableModel, UnknownModel or Overloaded."""
+        ...
+
+    async def unload(self, model_id: str) -> None:
+        """Unloads a model."""
+        ...
+
+    async def switch(self, model_id: str) -> None:
+        """Unloads all others and loads this one."""
+        ...
+
+    def generate(self, request: GenerateRequest, record: RequestRecord) -> AsyncGenerator[list[Event], None]:
+        """Runs one request; closing the generator cancels it."""
+        ...
+
+    async def search_hub(self, query: str, *, limit: int = 30) -> Sequence[HubModel]:
+        """Searches the Hub; raises DownloadError."""
+        ...
+
+    async def hub_files(self, repo: str) -> Sequence[HubFile]:
+        """Lists what can be pulled from a repository; raises DownloadError."""
+        ...
+
+    def pull(self, reference: str) -> Download:
+        """Begins a download; raises DownloadError."""
+        ...
+
+    def downloads(self) -> Sequence[Download]:
+        """All downloads of this run, oldest first."""
+        ...
+
+    def cancel_download(self, download_id: str) -> None:
+        """Ends a download; what is there stays for another try."""
+        ...
+
+    def write_setting(self, section: str, key: str, value: TomlValue) -> None:
+        """Changes a setting, also in the file; raises ConfigError."""
+        ...
+
+
+class Endpoint(Protocol):
+    """The server as the dashboard sees it."""
+
+    @property
+    def url(self) -> str | None:
+        """Where it answers; None while it does not."""
+        ...
+
+    @property
+    def state(self) -> Literal["starting", "serving", "failed", "stopped"]:
+        """Where it stands."""
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """Why it failed."""
+        ...
+
+    def listen(self, listener: Callable[[], None]) -> Remover:
+        """Adds a listener to its state; it is called in the loop."""
+        ...

@@ -1,0 +1,269 @@
+"""Pure functions from the runtime's values to what widgets show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..hw.profile import CapabilityProfile
+from ..hw.sample import Sample
+from ..runtime.frames import Stats
+from ..runtime.journal import RequestRecord
+from ..runtime.models.model import ModelStatus
+from .format import NOTHING, clock, context, count, duration, parameters, percent, rate, size
+from .source import Download, History
+from .widgets.engines import EngineCard
+from .widgets.gauge import Level
+from .widgets.table import Cell, Row
+from .words import DOWNLOADS, PRESSURE, STAGES, THERMAL, UNKNOWN, load_tone, model_word
+
+_THERMAL_SHARE = {"nominal": 0.1, "moderate": 0.4, "heavy": 0.7, "trapping": 0.9, "sleeping": 1.0}
+_PRESSURE_SHARE = {"normal": 0.2, "warn": 0.6, "critical": 1.0}
+
+
+def machine_facts(profile: CapabilityProfile | None) -> tuple[str, ...]:
+    """Gives what the title says of the machine, the most telling first."""
+    if profile is None:
+        return ("looking at the machine…",)
+    facts = [profile.host]
+    if profile.tier is not None or profile.generation is not None:
+        facts.append(profile.tier_name)
+    elif profile.chip is not None:
+        facts.append(profile.chip.value)
+    else:
+        facts.append(profile.tier_name)
+    if profile.memory_bytes is not None:
+        facts.append(size(profile.memory_bytes.value))
+    facts.append(profile.system)
+    return tuple(facts)
+
+
+def _history(series: Mapping[str, History], name: str, points: int) -> Sequence[float | None]:
+    found = series.get(name)
+    return () if found is None else found.points(points, window_s=float(points))
+
+
+def cpu_level(sample: Sample | None, series: Mapping[str, History], points: int, profile: CapabilityProfile | None) -> Level:
+    """Gives the processor's gauge."""
+    value = sample.cpu_percent if sample else None
+    if value is None:
+        return Level(*UNKNOWN)
+    note = ""
+    if profile is not None and profile.cpu_levels:
+        note = " + ".join(f"{level.cores} {level.name[:4].lower()}" for level in profile.cpu_levels)
+    elif profile is not None and profile.usable_cpus is not None:
+        note = f"{profile.usable_cpus.value} cores"
+    return Level(percent(value), load_tone(value, "cpu"), note, value / 100, _history(series, "cpu_percent", points))
+
+
+def gpu_level(sample: Sample | None, series: Mapping[str, History], points: int, profile: CapabilityProfile | None) -> Level:
+    """Gives the graphics processor's gauge."""
+    value = sample.gpu_percent if sample else None
+    if sample is None or value is None:
+        return Level(*UNKNOWN)
+    notes = [f"{profile.gpu_cores.value} cores"] if profile is not None and profile.gpu_cores is not None else []
+    if sample.gpu_mhz is not None:
+        notes.append(f"{sample.gpu_mhz:.0f} MHz")
+    return Level(percent(value), "gpu", " · ".join(notes), value / 100, _history(series, "gpu_percent", points))
+
+
+def thermal_level(sample: Sample | None, series: Mapping[str, History], points: int) -> Level:
+    """Gives the gauge of heat: the system's own level first, the sensor beside it."""
+    if sample is None:
+        return Level(*UNKNOWN)
+    notes: list[str] = []
+    if sample.power_w is not None:
+        notes.append(f"{sample.power_w:.0f} W")
+    if sample.fan_rpm is not None:
+        notes.append(f"{sample.fan_rpm:.0f} rpm")
+    history = _history(series, "temperature_c", points)
+    if sample.thermal_level is not None:
+        word, tone = THERMAL[sample.thermal_level]
+        if sample.temperature_c is not None:
+            notes.insert(0, f"{sample.temperature_c:.0f} °C")
+        return Level(word, tone, " · ".join(notes), _THERMAL_SHARE[sample.thermal_level], history)
+    if sample.temperature_c is not None:
+        return Level(f"{sample.temperature_c:.0f} °C", "", " · ".join(notes), None, history)
+    return Level(*UNKNOWN, note=" · ".join(notes))
+
+
+def pressure_level(sample: Sample | None, series: Mapping[str, History], points: int) -> Level:
+    """Gives the gauge of memory pressure."""
+    if sample is None:
+        return Level(*UNKNOWN)
+    swap = sample.swap_used_bytes
+    note = "" if swap is None else "no swap" if swap == 0 else f"swap {size(swap)}"
+    total = sample.memory_total_bytes
+    history = _history(series, "memory_used_bytes", points) if total else ()
+    if sample.memory_pressure is None:
+        return Level(*UNKNOWN, note=note, history=history, history_top=float(total or 1))
+    word, tone = PRESSURE[sample.memory_pressure]
+    return Level(word, tone, note, _PRESSURE_SHARE[sample.memory_pressure], history, float(total or 1))
+
+
+def request_rows(records: Iterable[RequestRecord]) -> tuple[Row, ...]:
+    """Gives the table of requests, newest first."""
+    rows: list[Row] = []
+    for record in records:
+        word, tone = STAGES[record.stage]
+        rows.append(
+            Row(
+                record.id,
+                (
+                    Cell(clock(record.at_epoch_s), "dim"),
+                    Cell(record.client, "dim"),
+                    Cell(record.model),
+                    Cell(word, tone),
+                    Cell(count(record.prompt_tokens)),
+                    Cell(count(record.completion_tokens)),
+                    Cell(rate(record.decode_tps), "strong"),
+                    Cell(duration(record.ttft_s)),
+                ),
+            )
+        )
+    return tuple(rows)
+
+
+def engine_cards(
+    statuses: Iterable[ModelStatus], stats: Mapping[str, Stats], process_bytes: Mapping[int, int]
+) -> tuple[EngineCard, ...]:
+    """Gives a card for each model that is not simply on the disk; the troubled and the busy first."""
+    order = {"failed": 0, "loading": 1, "ready": 2, "unloading": 3}
+    present = sorted((status for status in statuses if status.state in order), key=lambda status: order[status.state])
+    return tuple(_card(status, stats.get(status.model.id), process_bytes) for status in present)
+
+
+def _card(status: ModelStatus, stats: Stats | None, process_bytes: Mapping[int, int]) -> EngineCard:
+    name, word = status.model.id, model_word(status)
+    if status.state == "failed":
+        return EngineCard(name, word, trouble=status.failure or "no reason was given")
+    if status.state == "loading":
+        fill = status.progress
+        return EngineCard(
+            name, word, (f"{size(status.model.header.size_bytes)} to read",), fill, "" if fill is None else "loaded"
+        )
+    held = process_bytes.get(status.pid) if status.pid is not None else None
+    lines = [f"context {context(status.context_length)} · memory {size(held)}"]
+    if stats is None:
+        return EngineCard(name, word, (*lines, f"running {status.running}"))
+    lines.append(f"running {stats.running} · waiting {stats.waiting}")
+    lines.append(f"decode {rate(stats.decode_tps)} · prefill {rate(stats.prefill_tps)} tok/s")
+    fill = stats.kv_used_tokens / stats.kv_size_tokens if stats.kv_size_tokens else None
+    return EngineCard(name, word, tuple(lines), fill, "" if fill is None else f"cache {percent(fill * 100)}")
+
+
+def model_rows(statuses: Iterable[ModelStatus], process_bytes: Mapping[int, int]) -> tuple[Row, ...]:
+    """Gives the table of models."""
+    rows: list[Row] = []
+    for status in statuses:
+        header = status.model.header
+        held = process_bytes.get(status.pid) if status.pid is not None else None
+        memory = NOTHING if status.state in {"unloaded", "failed"} else size(held)
+        trained = context(header.context_length)
+        rows.append(
+            Row(
+                status.model.id,
+                (
+                    Cell(status.model.id, "strong" if status.state == "ready" else ""),
+                    Cell(header.format, "dim"),
+                    Cell(header.quantization or NOTHING, "dim"),
+                    Cell(size(header.size_bytes)),
+                    Cell(context(status.context_length) if status.context_length is not None else trained),
+                    Cell(*model_word(status)),
+                    Cell(memory),
+                    Cell(status.engine or NOTHING, "dim"),
+                ),
+            )
+        )
+    return tuple(rows)
+
+
+def model_facts(status: ModelStatus) -> tuple[tuple[str, str, str], ...]:
+    """Gives all that is known of a model: label, text, tone."""
+    header, word = status.model.header, model_word(status)
+    state = word[0]
+    if status.state == "ready":
+        state += f" · loaded in {duration(status.load_s)} · {status.running} running"
+    shape = [
+        header.architecture or "architecture unknown",
+        f"{parameters(header.parameters)} parameters",
+        f"{header.layers} layers" if header.layers is not None else "",
+        f"trained for {context(header.context_length)} tokens" if header.context_length is not None else "",
+    ]
+    facts = [
+        ("state", state, word[1]),
+        ("model", " · ".join(part for part in shape if part), ""),
+        ("file", f"{status.model.path} ({size(header.size_bytes)}, from {status.model.store})", "dim"),
+    ]
+    if status.engine is not None:
+        facts.append(("engine", f"{status.engine}, process {status.pid if status.pid is not None else NOTHING}", "dim"))
+    if status.failure is not None:
+        facts.insert(1, ("why", status.failure, "bad"))
+    if status.model.problem is not None:
+        facts.insert(1, ("why", status.model.problem, "warn"))
+    return tuple(facts)
+
+
+def download_rows(downloads: Iterable[Download]) -> tuple[Row, ...]:
+    """Gives the table of downloads, the newest first."""
+    rows: list[Row] = []
+    for download in reversed(tuple(downloads)):
+        word, tone = DOWNLOADS[download.state]
+        share = download.done_bytes / download.total_bytes if download.total_bytes else None
+        speed = download.rate_bytes_per_s if download.state == "downloading" else None
+        left = None
+        if speed and download.total_bytes:
+            left = (download.total_bytes - download.done_bytes) / speed
+        rows.append(
+            Row(
+                download.id,
+                (
+                    Cell(download.reference),
+                    Cell(word, tone),
+                    Cell(_progress_bar(share), "accent"),
+                    Cell(percent(share * 100) if share is not None else NOTHING),
+                    Cell(size(download.total_bytes) if download.total_bytes else NOTHING),
+                    Cell(f"{size(round(speed))}/s" if speed is not None else NOTHING),
+                    Cell(
+                        download.error or (f"{duration(left)} left" if left is not None else ""),
+                        "bad" if download.error else "dim",
+                    ),
+                ),
+            )
+        )
+    return tuple(rows)
+
+
+def _progress_bar(share: float | None, width: int = 12) -> str:
+    if share is None:
+        return ""
+    filled = round(share * width)
+    return "━" * filled + "─" * (width - filled)
+
+
+def request_facts(record: RequestRecord) -> tuple[tuple[str, str, str], ...]:
+    """Gives all that is known of a request: label, text, tone."""
+    word, tone = STAGES[record.stage]
+    facts = [
+        ("request", record.id, "strong"),
+        ("stage", word, tone),
+        ("model", record.model, ""),
+        ("client", f"{record.client} at {clock(record.at_epoch_s)}, by {record.route}", ""),
+        ("prompt", _prompt_words(record), ""),
+        ("output", f"{count(record.completion_tokens)} tokens", ""),
+        ("speed", f"{rate(record.decode_tps)} tok/s", ""),
+        ("first token", f"after {duration(record.ttft_s)}" if record.ttft_s is not None else NOTHING, ""),
+        ("took", duration(record.ended_s - record.started_s) if record.ended_s is not None else "still running", ""),
+    ]
+    if record.finish_reason is not None:
+        ends = {"stop": "the model came to its end", "length": "max_tokens or the context was used up"}
+        facts.append(("ended", ends[record.finish_reason], ""))
+    if record.error is not None:
+        facts.append(("error", record.error, "bad"))
+    return tuple(facts)
+
+
+def _prompt_words(record: RequestRecord) -> str:
+    if record.prompt_tokens is None:
+        return NOTHING
+    cached = f", {count(record.cached_tokens)} of them from the cache" if record.cached_tokens else ""
+    return f"{count(record.prompt_tokens)} tokens{cached}"

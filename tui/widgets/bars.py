@@ -1,0 +1,180 @@
+"""The single lines at the edges: title and endpoint above, panes below it, keys at the bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import events
+from textual.message import Message
+from textual.reactive import reactive
+from textual.strip import Strip
+
+from ..format import fit, one_line, wrap
+from .lines import LineWidget, Part, width_of
+
+
+class TitleBar(LineWidget):
+    """Product and machine at the left, the endpoint and its state at the right."""
+
+    machine = reactive[tuple[str, ...]](())
+    """Host, chip, memory: the most telling first, as later ones are left out where there is no room."""
+    state = reactive[tuple[str, str]](("◌ starting", "warn"))
+    """The server's state in words, and its tone."""
+    endpoint = reactive("")
+    """Its address, or why there is none."""
+
+    def build(self, width: int, height: int) -> Sequence[Strip]:  # noqa: ARG002
+        """Gives the line; the endpoint has its place first."""
+        brand: list[Part] = [(" ▞▖", self.tone("accent")), (" impetus ", self.tone("strong"))]
+        left = sum(width_of(text) for text, _ in brand)
+        word, tone = self.state
+        state = f"{word} "
+        room = max(0, width - left - width_of(state) - 1)
+        address = one_line(self.endpoint)
+        if width_of(address) > room:
+            address = fit(address, room)
+        right = width_of(state) + width_of(address) + 1
+        machine = ""
+        for fact in map(one_line, self.machine):
+            longer = f"{machine} · {fact}" if machine else f" {fact}"
+            if left + width_of(longer) + right + 2 > width:
+                break
+            machine = longer
+        gap = " " * max(0, width - left - width_of(machine) - right)
+        return [
+            self.line(
+                [
+                    *brand,
+                    (machine, self.tone("dim")),
+                    (gap, self.rich_style),
+                    (state, self.tone(tone)),
+                    (address, self.rich_style),
+                ],
+                width,
+            )
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """One pane's name in the bar of panes."""
+
+    id: str
+    title: str
+    key: str
+    badge: str = ""
+
+
+class TabBar(LineWidget):
+    """The panes, their keys, and signs of what goes on in them."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"tab--key", "tab--title", "tab--active", "tab--badge"}
+
+    tabs = reactive[tuple[Tab, ...]](())
+    active = reactive("")
+
+    class Chosen(Message):
+        """A pane was clicked."""
+
+        def __init__(self, pane: str) -> None:
+            super().__init__()
+            self.pane = pane
+
+    def build(self, width: int, height: int) -> Sequence[Strip]:  # noqa: ARG002
+        """Gives the line."""
+        return [self.line([part for tab in self.tabs for part in self._parts(tab)], width)]
+
+    def on_click(self, event: events.Click) -> None:
+        """Tells which pane was clicked."""
+        start = 0
+        for tab in self.tabs:
+            end = start + sum(width_of(text) for text, _ in self._parts(tab))
+            if start <= event.x < end:
+                self.post_message(self.Chosen(tab.id))
+            start = end
+
+    def _parts(self, tab: Tab) -> list[Part]:
+        narrow = self.size.width < 96
+        badge = f"{tab.badge} " if tab.badge else ""
+        if tab.id == self.active:
+            active = self.get_component_rich_style("tab--active")
+            return [(f" {tab.key} {tab.title} {badge}", active), ("" if narrow else " ", self.rich_style)]
+        return [
+            (f" {tab.key} ", self.get_component_rich_style("tab--key")),
+            (f"{tab.title} ", self.get_component_rich_style("tab--title")),
+            (badge, self.get_component_rich_style("tab--badge")),
+            ("" if narrow else " ", self.rich_style),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHint:
+    """One key of the bottom line."""
+
+    key: str
+    """As people read it."""
+    description: str
+    name: str
+    """As Textual names it."""
+
+
+class KeyBar(LineWidget):
+    """The keys that do something here; a click does the same."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"keys--key", "keys--text"}
+
+    hints = reactive[tuple[KeyHint, ...]](())
+
+    class Pressed(Message):
+        """A key's hint was clicked."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+            """As Textual names the key."""
+
+    def build(self, width: int, height: int) -> Sequence[Strip]:  # noqa: ARG002
+        """Gives as many whole hints as fit."""
+        parts: list[Part] = []
+        used = 0
+        for hint in self.hints:
+            used += self._width(hint)
+            if used > width:
+                break
+            parts += [
+                (f" {hint.key} ", self.get_component_rich_style("keys--key")),
+                (f"{hint.description} ", self.get_component_rich_style("keys--text")),
+            ]
+        return [self.line(parts, width)]
+
+    def on_click(self, event: events.Click) -> None:
+        """Tells which hint was clicked."""
+        start = 0
+        for hint in self.hints:
+            end = start + self._width(hint)
+            if start <= event.x < end <= self.size.width:
+                self.post_message(self.Pressed(hint.name))
+            start = end
+
+    def _width(self, hint: KeyHint) -> int:
+        return width_of(hint.key) + width_of(hint.description) + 3
+
+
+class Notice(LineWidget):
+    """What needs attention most: two lines under the panes' names, away where there is nothing."""
+
+    text = reactive("")
+    tone_name = reactive("")
+
+    def watch_text(self, text: str) -> None:
+        """Takes no room for nothing."""
+        self.set_class(bool(text), "-shown")
+
+    def build(self, width: int, height: int) -> Sequence[Strip]:
+        """Gives the text, wrapped; what does not fit is cut."""
+        lines = wrap(one_line(self.text), width - 2)
+        if len(lines) > height:
+            lines = [*lines[: height - 1], fit(" ".join(lines[height - 1 :]), width - 2)]
+        return [self.line([(f" {line}", self.tone(self.tone_name))], width) for line in lines]
