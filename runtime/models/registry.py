@@ -116,7 +116,7 @@ class Registry:
         for store in self._stores:
             for find in store.find():
                 # The same file by two ways, or the same download in two stores, is one model.
-                copy = (find.owner, find.repo, find.path.name) if find.owner else None
+                copy = (find.owner, find.repo, find.place) if find.owner else None
                 real = os.path.realpath(find.path)
                 if real in seen or find.path in readings:
                     continue

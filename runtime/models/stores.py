@@ -37,6 +37,8 @@ class Find:
     """Whose size and age tell whether something changed."""
     owner: str | None = None
     repo: str | None = None
+    place: str | None = None
+    """Where in the repository it lies."""
     growing: bool = False
     """True while files of its repository are still on their way."""
 
@@ -69,7 +71,7 @@ class FolderStore:
             levels = parts if find.path.is_dir() else parts[:-1]
             owner, repo = (levels[0], levels[1]) if len(levels) >= 2 else (None, levels[0] if levels else None)
             growing = owner is not None and repo is not None and (self._folder / PARTIAL_DIR / owner / repo).is_dir()
-            yield Find(find.path, find.files, owner, repo, growing)
+            yield Find(find.path, find.files, owner, repo, "/".join(parts[2:]), growing)
 
 
 class HuggingFaceStore:
@@ -95,7 +97,7 @@ class HuggingFaceStore:
                     if place in seen or (growing and find.path.is_dir()):
                         continue
                     seen.add(place)
-                    yield Find(find.path, find.files, owner, repo, growing)
+                    yield Find(find.path, find.files, owner, repo, "" if place == Path() else place.as_posix(), growing)
 
 
 class StarterStore:
@@ -121,7 +123,10 @@ def _walk(folder: Path, *, depth: int, inside_model: bool, seen: set[tuple[int, 
     """Goes through a folder; inside one that is a model itself only GGUF files are other models."""
     try:
         stat = folder.stat()
-    except OSError:
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        _say_unreadable(folder, error)
         return
     # A link may lead back up.
     if depth > DEEPEST or (stat.st_dev, stat.st_ino) in seen:
@@ -190,5 +195,9 @@ def _listed(folder: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        log.warning("%s cannot be looked through: %s", folder, error.strerror or error)
+        _say_unreadable(folder, error)
         return []
+
+
+def _say_unreadable(folder: Path, error: OSError) -> None:
+    log.warning("%s cannot be looked through: %s", folder, error.strerror or error)
