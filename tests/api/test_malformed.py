@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import gc
+import asyncio
 import gzip
 import io
 import json
+import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import aiohttp
 import msgspec
@@ -241,16 +244,28 @@ async def test_a_compressed_body_counts_as_what_it_unpacks_to(serve) -> None:
                 assert (await response.json())["error"]["message"]
 
 
-async def test_memory_does_not_grow_with_them(live) -> None:
-    async def rounds(count: int) -> int:
-        for _ in range(count):
-            for path, body, _ in CASES:
-                await post(live.session, live.url + path, body)
-            await post(live.session, live.url + CHAT, b'{"model":"' + b"x" * (33 * MIB) + b'"}')
-        gc.collect()
-        return psutil.Process().memory_info().rss
+async def test_the_servers_memory_does_not_grow_with_them(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "impetus", "serve", "--echo", "--port", "0"]
+    (tmp_path / "impetus.toml").write_text('[models]\nload_at_start = false\n[log]\nlevel = "error"\n')
+    server = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, cwd=tmp_path, env=os.environ | {"IMPETUS_HOME": str(tmp_path)}
+    )
+    try:
+        assert server.stdout is not None
+        url = (await server.stdout.readline()).decode().split()[-1]
+        async with aiohttp.ClientSession() as session:
 
-    before = await rounds(3)
-    after = await rounds(5)
-    assert after - before < 8 * MIB
-    assert not [record for record in live.runtime.journal if record.ended_s is None]
+            async def rounds(count: int) -> int:
+                for _ in range(count):
+                    for path, body, _ in CASES:
+                        status, _ = await post(session, url + path, body)
+                        assert 400 <= status < 500
+                    status, _ = await post(session, url + CHAT, b'{"model":"' + b"x" * (50 * MIB) + b'"}')
+                    assert status == 413
+                return psutil.Process(server.pid).memory_info().rss
+
+            warm_bytes = await rounds(3)
+            assert await rounds(6) - warm_bytes < 4 * MIB
+    finally:
+        server.terminate()
+        assert await server.wait() == 0
