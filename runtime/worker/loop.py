@@ -68,6 +68,8 @@ class WorkerLoop:
             self._start_waiting()
             if self._running and self._backend.wait_s() == 0:
                 self._step()
+                # Before the inbox is looked at again: where everything has just ended, it would be waited for.
+                self._start_waiting()
 
     def _take_frames(self) -> bool:
         """Takes every frame that came, and waits for one while there is nothing else to do; False at a Shutdown."""

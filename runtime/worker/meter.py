@@ -6,6 +6,8 @@ from ..frames import Stats
 from .backends.backend import Occupancy, StepOutcome
 
 REPORT_EVERY_S = 1.0
+FIRST_REPORT_S = 0.2
+"""After an idle time, so that who watches sees soon that work began."""
 
 
 class Meter:
@@ -13,6 +15,7 @@ class Meter:
 
     def __init__(self, now_s: float) -> None:
         self._reset(now_s)
+        self._every_s = REPORT_EVERY_S
 
     def count(self, outcome: StepOutcome, tokens: int, duration_s: float) -> None:
         """Adds one step, with the tokens it gave and all the time it took."""
@@ -26,7 +29,7 @@ class Meter:
 
     def due(self, now_s: float) -> bool:
         """Whether it is time for the next report."""
-        return now_s - self._since_s >= REPORT_EVERY_S
+        return now_s - self._since_s >= self._every_s
 
     def report(self, now_s: float, *, running: int, waiting: int, occupancy: Occupancy) -> Stats:
         """Makes a report and begins to count anew."""
@@ -42,11 +45,13 @@ class Meter:
             decode_tps=self._tokens / elapsed_s if self._tokens and elapsed_s > 0 else None,
         )
         self._reset(now_s)
+        self._every_s = REPORT_EVERY_S
         return stats
 
     def restart(self, now_s: float) -> None:
         """Forgets the idle time before the first step."""
         self._reset(now_s)
+        self._every_s = FIRST_REPORT_S
 
     def _reset(self, now_s: float) -> None:
         self._since_s = now_s
