@@ -73,5 +73,6 @@ $(VENV)/.ready-test: pyproject.toml uv.lock | $(VENV)/.uv
 	@touch $@ $(VENV)/.ready-run
 
 $(VENV)/.installed: $(SOURCES) $(VENV)/.ready-run
+	@rm -rf build
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --reinstall-package impetus-llm .
 	@touch $@

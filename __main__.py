@@ -18,12 +18,25 @@ async def run_dashboard(runtime: Runtime) -> int:
     """Runs server and dashboard until the user quits the dashboard; gives the exit code."""
     from .tui.app import ControlCenter  # here, as `impetus serve` never loads Textual
 
-    async with runtime, ApiServer(runtime, runtime.config.server) as server:
-        app = ControlCenter(runtime, server)
-        with announce(runtime.home.state_dir, server.url), _on_signals(app.exit):
+    server = ApiServer(runtime, runtime.config.server)
+    app = ControlCenter(runtime, server)
+    async with runtime:
+        serving = asyncio.create_task(_serve_once_painted(server, runtime, app.painted), name="serve")
+        try:
+            with _on_signals(app.exit):
+                await app.run_async()
+        finally:
+            serving.cancel()
+            await asyncio.wait([serving])
+    return app.return_code or 0
+
+
+async def _serve_once_painted(server: ApiServer, runtime: Runtime, painted: asyncio.Event) -> None:
+    await painted.wait()
+    async with server:
+        with announce(runtime.home.state_dir, server.url):
             _spare_the_collector()
-            await app.run_async()
-        return app.return_code or 0
+            await asyncio.Event().wait()
 
 
 async def run_server(runtime: Runtime) -> int:

@@ -7,16 +7,16 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
+from importlib import import_module
 from types import TracebackType
-from typing import Literal, Self
-
-from aiohttp import web
+from typing import TYPE_CHECKING, Literal, Self
 
 from ..runtime.config import ServerConfig
 from ..runtime.runtime import Runtime
-from .app import make_app
-from .middleware import is_loopback
 from .ports import find_holder
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class ApiServer:
     """
 
     def __init__(self, runtime: Runtime, settings: ServerConfig) -> None:
-        self.state: ServerState = "stopped"
+        self.state: ServerState = "starting"
         self.problem: str | None = None
         """Why it failed, in words for the user."""
         self.url: str | None = None
@@ -53,6 +53,13 @@ class ApiServer:
     async def __aenter__(self) -> Self:
         """Begins to listen, or fails with a `problem`."""
         self._turn("starting")
+        # aiohttp takes a third of a second to import: not before the dashboard's first paint, and not in its loop.
+        await asyncio.to_thread(import_module, ".app", __package__)
+        from aiohttp import web
+
+        from .app import make_app
+        from .middleware import is_loopback
+
         if not is_loopback(self._settings.host) and not self._settings.api_key:
             self._fail(
                 f"Other machines could reach Impetus on {self._settings.host}, so it needs a key there: "

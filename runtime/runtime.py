@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
@@ -272,7 +273,7 @@ class Runtime:
             self.throughput.note(record.model, tokens)
 
     def _changed(self) -> None:
-        self.monitor.watch(self._residency.pids())
+        self.monitor.watch((os.getpid(), *self._residency.pids()))
         for listener in tuple(self._listeners):
             listener()
 

@@ -59,6 +59,10 @@ class ControlCenter(App[None]):
         super().__init__()
         self.runtime = runtime
         self.server = server
+        self.painted = asyncio.Event()
+        """Set once the first picture is on the screen."""
+        self.painted = asyncio.Event()
+        """Set once the first frame is on the terminal; what can wait until then does."""
         self.animation_level = "none"
         for palette in self.palettes:
             self.register_theme(palette.to_theme())
@@ -66,10 +70,18 @@ class ControlCenter(App[None]):
         self.theme = wanted if wanted in self.available_themes else DEFAULT_THEME
         self.set_keymap(runtime.config.dashboard.keys)
 
+    def on_ready(self) -> None:
+        """Lets go what waits for the first frame."""
+        self.call_after_refresh(self.painted.set)
+
     @property
     def control(self) -> ControlScreen:
         """The main screen, below any dialog."""
         return next(screen for screen in self.screen_stack if isinstance(screen, ControlScreen))
+
+    def on_mount(self) -> None:
+        """Says when the first picture is there."""
+        self.call_after_refresh(self.painted.set)
 
     def get_default_screen(self) -> Screen[None]:
         """Makes the main screen."""
