@@ -23,7 +23,7 @@ def size(value_bytes: int | None) -> str:
         return f"{amount:.1f} GiB" if amount < 1000 else f"{amount / 1024:.1f} TiB"
     if value_bytes >= 1 << 20:
         return f"{value_bytes / (1 << 20):.0f} MiB"
-    return f"{value_bytes / 1024:.0f} KiB"
+    return f"{value_bytes / 1024:.0f} KiB" if value_bytes else "0"
 
 
 def percent(value: float | None) -> str:

@@ -16,6 +16,10 @@ from .widgets.gauge import Level
 from .widgets.table import Cell, Row
 from .words import DOWNLOADS, PRESSURE, STAGES, THERMAL, UNKNOWN, load_tone, model_word
 
+UNTOLD = "not told here"
+HISTORY_POINTS = 240
+"""As many seconds as the widest gauge shows, two in a cell."""
+
 _THERMAL_SHARE = {"nominal": 0.1, "moderate": 0.4, "heavy": 0.7, "trapping": 0.9, "sleeping": 1.0}
 _PRESSURE_SHARE = {"normal": 0.2, "warn": 0.6, "critical": 1.0}
 
@@ -37,36 +41,36 @@ def machine_facts(profile: CapabilityProfile | None) -> tuple[str, ...]:
     return tuple(facts)
 
 
-def _history(series: Mapping[str, History], name: str, points: int) -> Sequence[float | None]:
+def _history(series: Mapping[str, History], name: str) -> Sequence[float | None]:
     found = series.get(name)
-    return () if found is None else found.points(points, window_s=float(points))
+    return () if found is None else found.points(HISTORY_POINTS, window_s=float(HISTORY_POINTS))
 
 
-def cpu_level(sample: Sample | None, series: Mapping[str, History], points: int, profile: CapabilityProfile | None) -> Level:
+def cpu_level(sample: Sample | None, series: Mapping[str, History], profile: CapabilityProfile | None) -> Level:
     """Gives the processor's gauge."""
     value = sample.cpu_percent if sample else None
     if value is None:
-        return Level(*UNKNOWN)
+        return Level(*UNKNOWN, note=UNTOLD)
     note = ""
-    if profile is not None and profile.cpu_levels:
-        note = " + ".join(f"{level.cores} {level.name[:4].lower()}" for level in profile.cpu_levels)
+    if profile is not None and len(profile.cpu_levels) > 1:
+        note = " + ".join(f"{level.cores} {level.name[0]}" for level in profile.cpu_levels) + " cores"
     elif profile is not None and profile.usable_cpus is not None:
         note = f"{profile.usable_cpus.value} cores"
-    return Level(percent(value), load_tone(value, "cpu"), note, value / 100, _history(series, "cpu_percent", points))
+    return Level(percent(value), load_tone(value, "cpu"), note, value / 100, _history(series, "cpu_percent"))
 
 
-def gpu_level(sample: Sample | None, series: Mapping[str, History], points: int, profile: CapabilityProfile | None) -> Level:
+def gpu_level(sample: Sample | None, series: Mapping[str, History], profile: CapabilityProfile | None) -> Level:
     """Gives the graphics processor's gauge."""
     value = sample.gpu_percent if sample else None
     if sample is None or value is None:
-        return Level(*UNKNOWN)
+        return Level(*UNKNOWN, note=UNTOLD)
     notes = [f"{profile.gpu_cores.value} cores"] if profile is not None and profile.gpu_cores is not None else []
     if sample.gpu_mhz is not None:
         notes.append(f"{sample.gpu_mhz:.0f} MHz")
-    return Level(percent(value), "gpu", " · ".join(notes), value / 100, _history(series, "gpu_percent", points))
+    return Level(percent(value), "gpu", " · ".join(notes), value / 100, _history(series, "gpu_percent"))
 
 
-def thermal_level(sample: Sample | None, series: Mapping[str, History], points: int) -> Level:
+def thermal_level(sample: Sample | None, series: Mapping[str, History]) -> Level:
     """Gives the gauge of heat: the system's own level first, the sensor beside it."""
     if sample is None:
         return Level(*UNKNOWN)
@@ -75,7 +79,7 @@ def thermal_level(sample: Sample | None, series: Mapping[str, History], points: 
         notes.append(f"{sample.power_w:.0f} W")
     if sample.fan_rpm is not None:
         notes.append(f"{sample.fan_rpm:.0f} rpm")
-    history = _history(series, "temperature_c", points)
+    history = _history(series, "temperature_c")
     if sample.thermal_level is not None:
         word, tone = THERMAL[sample.thermal_level]
         if sample.temperature_c is not None:
@@ -83,17 +87,17 @@ def thermal_level(sample: Sample | None, series: Mapping[str, History], points: 
         return Level(word, tone, " · ".join(notes), _THERMAL_SHARE[sample.thermal_level], history)
     if sample.temperature_c is not None:
         return Level(f"{sample.temperature_c:.0f} °C", "", " · ".join(notes), None, history)
-    return Level(*UNKNOWN, note=" · ".join(notes))
+    return Level(*UNKNOWN, note=" · ".join(notes) or UNTOLD)
 
 
-def pressure_level(sample: Sample | None, series: Mapping[str, History], points: int) -> Level:
+def pressure_level(sample: Sample | None, series: Mapping[str, History]) -> Level:
     """Gives the gauge of memory pressure."""
     if sample is None:
         return Level(*UNKNOWN)
     swap = sample.swap_used_bytes
     note = "" if swap is None else "no swap" if swap == 0 else f"swap {size(swap)}"
     total = sample.memory_total_bytes
-    history = _history(series, "memory_used_bytes", points) if total else ()
+    history = _history(series, "memory_used_bytes") if total else ()
     if sample.memory_pressure is None:
         return Level(*UNKNOWN, note=note, history=history, history_top=float(total or 1))
     word, tone = PRESSURE[sample.memory_pressure]

@@ -201,7 +201,7 @@ class ControlScreen(Screen[None]):
     def _show_title(self) -> None:
         self.title_bar.machine = machine_facts(self._source.profile)
         self.title_bar.state = SERVER[self._endpoint.state]
-        self.title_bar.endpoint = f"{self._endpoint.url}/v1" if self._endpoint.url else self._endpoint.problem or ""
+        self.title_bar.endpoint = f"{self._endpoint.url}/v1" if self._endpoint.url else ""
 
     def _show_tabs(self) -> None:
         statuses, downloads = self._source.statuses(), self._source.downloads()
@@ -222,18 +222,15 @@ class ControlScreen(Screen[None]):
 
     def _show_notice(self) -> None:
         """Picks what needs attention most."""
-        statuses = self._source.statuses()
-        failed = next((status for status in statuses if status.state == "failed"), None)
-        loading = next((status for status in statuses if status.state == "loading"), None)
-        text, tone = "", ""
+        items: list[tuple[str, str]] = []
         if self._endpoint.state == "failed":
-            text, tone = f"✗ No client can connect: {self._endpoint.problem or 'unknown reason'}", "bad"
-        elif failed is not None:
-            text, tone = f"✗ {failed.model.id} failed: {failed.failure or 'no reason was given'}", "bad"
-        elif loading is not None:
-            text, tone = f"{model_word(loading)[0]}: {loading.model.id}", "warn"
-        self.notice.tone_name = tone
-        self.notice.text = text
+            items.append((f"✗ No client can connect: {self._endpoint.problem or 'unknown reason'}", "bad"))
+        statuses = self._source.statuses()
+        items += [
+            (f"✗ {status.failure or f'{status.model.id} failed'}", "bad") for status in statuses if status.state == "failed"
+        ]
+        items += [(f"{model_word(status)[0]}: {status.model.id}", "warn") for status in statuses if status.state == "loading"]
+        self.notice.items = tuple(items)
 
     def _show_keys(self) -> None:
         shown: dict[str, KeyHint] = {}

@@ -91,11 +91,10 @@ and the newest requests. ↑ and ↓ walk through the requests; Enter shows all 
         """Sets the gauges and the memory."""
         source = self.source
         sample, series, profile = source.monitor.latest, source.monitor.series, source.profile
-        points = 2 * max(8, self.query_one("#cpu", Gauge).size.width)
-        self.query_one("#cpu", Gauge).level = cpu_level(sample, series, points, profile)
-        self.query_one("#gpu", Gauge).level = gpu_level(sample, series, points, profile)
-        self.query_one("#thermal", Gauge).level = thermal_level(sample, series, points)
-        self.query_one("#pressure", Gauge).level = pressure_level(sample, series, points)
+        self.query_one("#cpu", Gauge).level = cpu_level(sample, series, profile)
+        self.query_one("#gpu", Gauge).level = gpu_level(sample, series, profile)
+        self.query_one("#thermal", Gauge).level = thermal_level(sample, series)
+        self.query_one("#pressure", Gauge).level = pressure_level(sample, series)
         pids = [status.pid for status in source.statuses() if status.pid is not None]
         self.memory.split = split_memory(sample, engine_pids=pids, app_pid=os.getpid())
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import events
+from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
 
 from ..format import fit, one_line, wrap
 from .lines import LineWidget, Part, width_of
+
+NOTICE_LINES = 2
 
 
 class TitleBar(LineWidget):
@@ -163,18 +166,29 @@ class KeyBar(LineWidget):
 
 
 class Notice(LineWidget):
-    """What needs attention most: two lines under the panes' names, away where there is nothing."""
+    """What needs attention most: one or two lines under the panes' names, away where there is nothing."""
 
-    text = reactive("")
-    tone_name = reactive("")
+    items = reactive[tuple[tuple[str, str], ...]]((), layout=True)
+    """Texts and their tones, the gravest first. One alone may take two lines."""
 
-    def watch_text(self, text: str) -> None:
+    def watch_items(self, items: tuple[tuple[str, str], ...]) -> None:
         """Takes no room for nothing."""
-        self.set_class(bool(text), "-shown")
+        self.display = bool(items)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002
+        """Tells how many lines it needs."""
+        return len(self._lines(width))
 
     def build(self, width: int, height: int) -> Sequence[Strip]:
-        """Gives the text, wrapped; what does not fit is cut."""
-        lines = wrap(one_line(self.text), width - 2)
-        if len(lines) > height:
-            lines = [*lines[: height - 1], fit(" ".join(lines[height - 1 :]), width - 2)]
-        return [self.line([(f" {line}", self.tone(self.tone_name))], width) for line in lines]
+        """Gives the lines."""
+        return [self.line([(f" {text}", self.tone(tone))], width) for text, tone in self._lines(width)[:height]]
+
+    def _lines(self, width: int) -> list[tuple[str, str]]:
+        room = max(8, width - 2)
+        if len(self.items) != 1:
+            return [(fit(one_line(text), room), tone) for text, tone in self.items[:NOTICE_LINES]]
+        text, tone = self.items[0]
+        lines = wrap(one_line(text), room)
+        if len(lines) > NOTICE_LINES:
+            lines = [*lines[: NOTICE_LINES - 1], fit(" ".join(lines[NOTICE_LINES - 1 :]), room)]
+        return [(line, tone) for line in lines]

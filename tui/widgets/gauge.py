@@ -65,7 +65,8 @@ class Gauge(LineWidget):
             return [(row, self.tone(self.level.tone))]
         if self.level.share is not None:
             return self._bar(self.level.share, width)
-        return [(fit(self.level.note, width, right=True), self.tone("dim"))]
+        note = self.level.note if width_of(self.level.note) <= width else ""
+        return [(fit(note, width, right=True), self.tone("dim"))]
 
     def _bar(self, share: float, width: int) -> list[Part]:
         filled = max(0, min(width, round(share * width)))

@@ -15,8 +15,9 @@ from textual_plotext.plot import Plot
 Rgb = tuple[int, int, int]
 
 _ESCAPE = re.compile(r"\x1b\[([\d;]*)m")
+_RGB = re.compile(r"38;2;(\d+);(\d+);(\d+)")
+_BOLD = Style(bold=True)
 _STEPS = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
-_TICKS = 4
 AXIS_LINES = 2
 """Lines below the canvas: the axis and its figures."""
 
@@ -79,7 +80,8 @@ def draw(order: PlotOrder) -> list[Strip]:
         plot.plot([0], [0], marker=" ")
     plot.xlim(-span + 1, 0)
     plot.ylim(0, top)
-    ticks = _TICKS if (order.height - AXIS_LINES - 1) % _TICKS == 0 else 3 if order.height - AXIS_LINES == 4 else 2
+    rows = order.height - AXIS_LINES - 1
+    ticks = next((ticks for ticks in (4, 2) if rows >= 2 * ticks and rows % ticks == 0), 1)
     levels = [top * step / ticks for step in range(ticks + 1)]
     plot.yticks(levels, [f"{level:g}" if level < 1000 else f"{level / 1000:g}k" for level in levels])
     marks = _time_marks(span)
@@ -113,23 +115,21 @@ def _time_label(seconds: int) -> str:
 
 
 def _to_strips(ansi: str, order: PlotOrder) -> list[Strip]:
-    styles: dict[str, Style] = {}
     axis = order.background + Style(color=Color.from_rgb(*order.axis_color))
+    colors: dict[str, Style] = {}
     strips: list[Strip] = []
     for line in ansi.rstrip("\n").split("\n"):
         style = axis
         segments: list[Segment] = []
         for place, piece in enumerate(_ESCAPE.split(line)):
             if place % 2:
-                style = styles.get(piece) or styles.setdefault(piece, _style_of(piece, axis, order.background))
+                style = style + _BOLD if piece == "1" else colors.get(piece) or colors.setdefault(piece, _color(piece, axis))
             elif piece:
                 segments.append(Segment(piece, style))
         strips.append(Strip(segments).adjust_cell_length(order.width, order.background))
     return strips
 
 
-def _style_of(codes: str, axis: Style, background: Style) -> Style:
-    numbers = codes.split(";")
-    if len(numbers) >= 5 and numbers[:2] == ["38", "2"]:
-        return background + Style(color=Color.from_rgb(*(int(number) for number in numbers[2:5])))
-    return axis
+def _color(code: str, axis: Style) -> Style:
+    color = _RGB.fullmatch(code)
+    return axis if color is None else axis + Style(color=Color.from_rgb(*(int(part) for part in color.groups())))
