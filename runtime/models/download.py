@@ -193,7 +193,7 @@ class Downloads:
             raise
         except Exception as error:  # whatever it was, the user reads it in the list of downloads
             failure = to_download_error(error, repo=entry.reference.repo, endpoint=self._hub.endpoint)
-            log.warning("%s: %s", entry.reference.key, failure.message)
+            log.warning("%s: %s", entry.download.reference, failure.message)
             self._change(entry, state="failed", error=failure.message, rate_bytes_per_s=None)
         finally:
             if target is not None:

@@ -18,6 +18,7 @@ from .threads import start_in_thread
 T = TypeVar("T")
 
 ANSWER_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 8.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NOT_MODELS = re.compile(r"(^|[-_./])(mmproj|imatrix)([-_.]|$)", re.IGNORECASE)
 
@@ -109,8 +110,10 @@ class Hub:
         return Listing(info.id, info.sha or "main", group_shards(files))
 
     def _search(self, query: str, limit: int) -> list[HubModel]:
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi, constants, get_session
 
+        # The search tries again for half a minute where there is no network; one look tells that at once.
+        get_session().head(self.endpoint or constants.ENDPOINT, timeout=CONNECT_TIMEOUT_S, follow_redirects=False)
         found = HfApi(endpoint=self.endpoint).list_models(
             search=query or None, filter="gguf", sort="downloads", limit=limit, full=True
         )
