@@ -67,7 +67,8 @@ class RuntimeCollector(Collector):
         yield from self._models()
         yield from self._engines()
         if (sample := self._runtime.monitor.latest) is not None:
-            yield from _machine(sample)
+            pids = {status.pid for status in self._runtime.statuses()}
+            yield from _machine(sample, sum(size for pid, size in sample.process_bytes.items() if pid in pids))
 
     def _counters(self) -> Iterator[Metric]:
         journal = self._runtime.journal
@@ -117,14 +118,16 @@ class RuntimeCollector(Collector):
             yield family
 
 
-def _machine(sample: Sample) -> Iterator[Metric]:
+def _machine(sample: Sample, engine_bytes: int) -> Iterator[Metric]:
     """What the newest reading of the machine says."""
-    memory = GaugeMetricFamily("impetus_memory_bytes", "Memory of the machine, and of Impetus' processes.", labels=["kind"])
+    memory = GaugeMetricFamily(
+        "impetus_memory_bytes", "Memory of the machine, and what the engines hold of it.", labels=["kind"]
+    )
     for kind, value in (
         ("total", sample.memory_total_bytes),
         ("used", sample.memory_used_bytes),
         ("available", sample.memory_available_bytes),
-        ("engines", sum(sample.process_bytes.values()) if sample.process_bytes else None),
+        ("engines", engine_bytes),
     ):
         if value is not None:
             memory.add_metric([kind], value)

@@ -83,6 +83,12 @@ class EventStream:
         """Whether the head is out, so that a failure can no longer be a status."""
         return self.response.prepared
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether the client is gone."""
+        transport = self._request.transport
+        return transport is None or transport.is_closing()
+
     async def send(self, data: bytes) -> None:
         """Writes bytes; waits while the client's buffers are full. Raises ConnectionError once the client is gone."""
         self._sent_at_s = self._loop.time()
@@ -135,9 +141,9 @@ async def stream_answer(request: web.Request, batches: AsyncGenerator[list[Event
                 raise
             log.info("%s: %s", request[REQUEST_ID], error.message)
             await stream.send(wire.failing(describe(error)))
-        except ConnectionError:
-            return stream.response
-        except Exception:
+        except Exception as error:
+            if isinstance(error, ConnectionError) and stream.abandoned:
+                return stream.response
             if not stream.begun:
                 raise
             log.exception("%s failed", request[REQUEST_ID])

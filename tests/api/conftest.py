@@ -49,11 +49,14 @@ Serve = Callable[..., AbstractAsyncContextManager[Live]]
 
 
 @asynccontextmanager
-async def serve_echo(folder: Path, **server: object) -> AsyncIterator[Live]:
-    """Opens a runtime with the echo engine and a server; whatever of the API blocks the loop is an error."""
+async def serve_echo(folder: Path, *, starter: bool = False, **server: object) -> AsyncIterator[Live]:
+    """Opens a runtime with the echo engine, maybe the starter model too, and a server.
+
+    Whatever of the API blocks the loop is an error.
+    """
     config = Config(
         server=ServerConfig(port=0, **server),  # type: ignore[arg-type]
-        models=ModelsConfig(huggingface_cache=False, starter=False, load_at_start=False),
+        models=ModelsConfig(huggingface_cache=False, starter=starter, load_at_start=False),
     )
     runtime = open_runtime(
         config,

@@ -221,3 +221,12 @@ async def test_a_slow_client_that_goes_on_reading_is_not_cut(monkeypatch: pytest
             total += len(piece)
             await asyncio.sleep(0.05)
         assert total > 12_000_000
+
+
+async def test_a_broken_pipe_behind_us_is_no_client_that_left() -> None:
+    async def batches() -> Batches:
+        yield [TextDelta(0, "a")]
+        raise BrokenPipeError
+
+    async with serving(batches) as (session, url), session.get(url) as response:
+        assert await response.read() == b"a|error internal_error|"

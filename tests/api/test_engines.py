@@ -1,0 +1,64 @@
+"""Real processes behind the API: a model that answers, and an engine that is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+
+import pytest
+from openai import AsyncOpenAI
+
+CHAT = "/v1/chat/completions"
+QUESTION = [{"role": "user", "content": "Name a colour."}]
+
+
+async def test_a_killed_engine_ends_its_stream_with_an_error_and_serves_again_soon(live) -> None:
+    body = {"model": "echo", "messages": QUESTION, "stream": True, "max_tokens": 10_000, "echo_tps": 50}
+    async with live.session.post(live.url + CHAT, json=body) as response:
+        await response.content.readuntil(b"colour")
+        pid = live.runtime.statuses()[0].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        last = (await response.read()).decode().strip().split("\n\n")[-1]
+    error = json.loads(last.removeprefix("data: "))["error"]
+    assert error["code"] == "engine_crashed"
+    assert "SIGKILL" in error["message"]
+    assert live.runtime.journal.newest(1)[0].stage == "failed"
+    async with asyncio.timeout(5), live.session.post(live.url + CHAT, json={"model": "echo", "messages": QUESTION}) as response:
+        assert response.status == 200
+        assert (await response.json())["choices"][0]["message"]["content"] == "Name a colour."
+
+
+@pytest.mark.engine
+async def test_the_starter_model_answers_the_same_whole_and_streamed(serve) -> None:
+    async with (
+        serve(starter=True) as live,
+        AsyncOpenAI(base_url=live.url + "/v1", api_key="any", max_retries=0, timeout=60) as client,
+    ):
+        [model] = [model.id for model in (await client.models.list()).data if "smollm2-135m-instruct" in model.id.lower()]
+        options = {
+            "model": model,
+            "messages": QUESTION,
+            "temperature": 0,
+            "max_tokens": 12,
+            "logprobs": True,
+            "top_logprobs": 3,
+        }
+        whole = await client.chat.completions.create(**options)
+        stream = await client.chat.completions.create(**options, stream=True, stream_options={"include_usage": True})
+        chunks = [chunk async for chunk in stream]
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+        assert text == whole.choices[0].message.content != ""
+        assert chunks[-1].usage is not None
+        assert whole.usage is not None
+        assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens == 12
+        logprobs = whole.choices[0].logprobs
+        assert logprobs is not None
+        assert logprobs.content is not None
+        assert "".join(token.token for token in logprobs.content) == text
+        assert all(len(token.top_logprobs) == 3 and token.top_logprobs[0].logprob <= 0 for token in logprobs.content)
+        seeded = {"model": model, "messages": QUESTION, "temperature": 1, "max_tokens": 12, "n": 2}
+        first, again = [await client.chat.completions.create(**seeded, seed=7) for _ in range(2)]
+        assert [choice.message.content for choice in first.choices] == [choice.message.content for choice in again.choices]
