@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Protocol
 
 from ..formats.detect import is_gguf
@@ -68,9 +69,9 @@ class FolderStore:
         """Looks through the folder and all below it; hidden folders and half-downloaded files are passed over."""
         for find in _find_in(self._folder):
             parts = find.path.relative_to(self._folder).parts
-            levels = parts if find.path.is_dir() else parts[:-1]
+            levels = parts if S_ISDIR(_mode(find.path)) else parts[:-1]
             owner, repo = (levels[0], levels[1]) if len(levels) >= 2 else (None, levels[0] if levels else None)
-            growing = owner is not None and repo is not None and (self._folder / PARTIAL_DIR / owner / repo).is_dir()
+            growing = owner is not None and repo is not None and S_ISDIR(_mode(self._folder / PARTIAL_DIR / owner / repo))
             yield Find(find.path, find.files, owner, repo, "/".join(parts[2:]), growing)
 
 
@@ -86,7 +87,7 @@ class HuggingFaceStore:
         """Looks through each repository's snapshots, the one of `main` first."""
         for repo_dir in _listed(self._cache_dir):
             kind, *names = repo_dir.name.split("--")
-            if kind != "models" or not names or not repo_dir.is_dir():
+            if kind != "models" or not names or not S_ISDIR(_mode(repo_dir)):
                 continue
             owner, repo = ("--".join(names[:-1]) or None, names[-1])
             growing = any(path.suffix == ".incomplete" for path in _listed(repo_dir / "blobs"))
@@ -94,7 +95,7 @@ class HuggingFaceStore:
             for snapshot in _snapshots(repo_dir):
                 for find in _find_in(snapshot):
                     place = find.path.relative_to(snapshot)
-                    if place in seen or (growing and find.path.is_dir()):
+                    if place in seen or (growing and S_ISDIR(_mode(find.path))):
                         continue
                     seen.add(place)
                     yield Find(find.path, find.files, owner, repo, "" if place == Path() else place.as_posix(), growing)
@@ -132,8 +133,8 @@ def _walk(folder: Path, *, depth: int, inside_model: bool, seen: set[tuple[int, 
     if depth > DEEPEST or (stat.st_dev, stat.st_ino) in seen:
         return
     seen.add((stat.st_dev, stat.st_ino))
-    entries = [path for path in _listed(folder) if not path.name.startswith(".")]
-    files = [path for path in entries if path.is_file()]
+    modes = {path: _mode(path) for path in _listed(folder) if not path.name.startswith(".")}
+    files = [path for path, mode in modes.items() if S_ISREG(mode)]
     yield from _find_gguf(files)
     # A pipeline that makes pictures has folders that look like language models.
     inside_model = inside_model or any(path.name == "model_index.json" for path in files)
@@ -142,8 +143,8 @@ def _walk(folder: Path, *, depth: int, inside_model: bool, seen: set[tuple[int, 
         yield Find(folder, tuple(files))
         if folder.suffix in _PACKAGE_SUFFIXES:
             return
-    for path in entries:
-        if path.is_dir():
+    for path, mode in modes.items():
+        if S_ISDIR(mode):
             yield from _walk(path, depth=depth + 1, inside_model=inside_model or is_model, seen=seen)
 
 
@@ -175,7 +176,7 @@ def _has_shape_of_model(folder: Path, files: Sequence[Path]) -> bool:
         return True
     suffixes = {path.suffix for path in files}
     has_config = any(path.name == "config.json" for path in files)
-    return ".onnx" in suffixes or (has_config and (bool(suffixes & _WEIGHT_SUFFIXES) or (folder / "onnx").is_dir()))
+    return ".onnx" in suffixes or (has_config and (bool(suffixes & _WEIGHT_SUFFIXES) or S_ISDIR(_mode(folder / "onnx"))))
 
 
 def _snapshots(repo_dir: Path) -> list[Path]:
@@ -184,8 +185,9 @@ def _snapshots(repo_dir: Path) -> list[Path]:
         main = (repo_dir / "refs" / "main").read_text(encoding="ascii", errors="replace").strip()
     except OSError:
         main = ""
-    snapshots = [path for path in _listed(repo_dir / "snapshots") if path.is_dir()]
-    return sorted(snapshots, key=lambda path: (path.name != main, -path.stat().st_mtime_ns))
+    stats = {path: _stat(path) for path in _listed(repo_dir / "snapshots")}
+    ages = {path: stat.st_mtime_ns for path, stat in stats.items() if stat is not None and S_ISDIR(stat.st_mode)}
+    return sorted(ages, key=lambda path: (path.name != main, -ages[path]))
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -197,6 +199,19 @@ def _listed(folder: Path) -> list[Path]:
     except OSError as error:
         _say_unreadable(folder, error)
         return []
+
+
+def _mode(path: Path) -> int:
+    """Says what kind of thing is there, through links; 0 where that cannot be told."""
+    stat = _stat(path)
+    return 0 if stat is None else stat.st_mode
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
 
 
 def _say_unreadable(folder: Path, error: OSError) -> None:
