@@ -58,6 +58,7 @@ class ApiServer:
         from aiohttp import web
 
         from .app import make_app
+        from .http_log import open_http_log
         from .middleware import is_loopback
 
         if not is_loopback(self._settings.host) and not self._settings.api_key:
@@ -70,6 +71,7 @@ class ApiServer:
             make_app(self._runtime, self._settings),
             handler_cancellation=True,
             access_log=None,
+            logger=open_http_log(),
             shutdown_timeout=SHUTDOWN_S,
         )
         await self._runner.setup()

@@ -87,3 +87,22 @@ async def test_closing_ends_running_streams_soon_and_cancels_their_requests(live
     assert (await live.until("cancelled")).completion_tokens < 50
     with pytest.raises(aiohttp.ClientPayloadError):
         await response.read()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
+        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_refused_and_logged_in_one_quiet_line(live, caplog, sent: bytes) -> None:
+    with caplog.at_level("INFO", logger="impetus"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(live.url.rsplit(":", 1)[1]))
+        writer.write(sent)
+        async with asyncio.timeout(5):
+            assert b" 400 " in (await reader.read()).splitlines()[0]
+        writer.close()
+        await writer.wait_closed()
+    [line] = [record for record in caplog.records if "no HTTP" in record.getMessage()]
+    assert (line.levelname, line.exc_info, line.name) == ("INFO", None, "impetus.api.http_log")
