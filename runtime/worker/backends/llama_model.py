@@ -21,6 +21,9 @@ from .llama_log import LlamaLog
 DEFAULT_CACHE_BYTES = 2 << 30
 """How much memory the context may take where nobody stated its length."""
 LEAST_CONTEXT = 4096
+ABSURD_SHARE = 8
+"""A context whose cache would take so many times the machine's memory is refused before it is tried; the estimate holds for
+plain attention, and models with windows or states need less."""
 ENGINE = f"llama.cpp (llama-cpp-python {llama_cpp.__version__})"
 
 log = logging.getLogger(__name__)
@@ -103,6 +106,10 @@ class LlamaModel:
         return model
 
     def _open_context(self, options: LoadOptions) -> native.llama_context_p:
+        needed_bytes = self.context_length * self.cache_bytes_per_token
+        if needed_bytes > ABSURD_SHARE * _memory_bytes():
+            # The engine would lay out its tables first, and take the whole machine down with them.
+            raise LoadError(f"no memory for a context of {self.context_length} tokens, about {needed_bytes / 2**30:.0f} GiB.")
         params = native.llama_context_default_params()
         params.n_ctx = self.context_length
         params.n_batch = max(options.batch_tokens, options.max_sequences)
@@ -150,3 +157,7 @@ def _usable_cores() -> int:
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

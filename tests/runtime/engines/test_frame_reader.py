@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ def test_frames_come_out_as_they_went_in_however_they_are_cut(sent: list[FromEng
     data = b"".join(map(encode, sent))
     borders = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
     reader = FrameReader()
-    assert [frame for at, end in zip(borders, borders[1:], strict=False) for frame in reader.feed(data[at:end])] == sent
+    assert [frame for at, end in itertools.pairwise(borders) for frame in reader.feed(data[at:end])] == sent
 
 
 @pytest.mark.parametrize("junk", [b"Loading weights: 100%\n" * 4, LENGTH.pack(2) + b"{}", LENGTH.pack(1) + b"\x80"])

@@ -123,8 +123,7 @@ async def test_an_idle_worker_takes_no_processor_time() -> None:
     async with asyncio.timeout(30), opened() as engine:
         async for _ in engine.generate(chat("hello")):
             pass
-        while not engine.reports or engine.reports[-1].running:
-            await asyncio.sleep(0.01)
+        await engine.until(running=0)
         assert engine.pid is not None
         process = psutil.Process(engine.pid)
         before = process.cpu_times()

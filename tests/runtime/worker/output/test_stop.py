@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +30,7 @@ stop_strings = st.lists(st.text(alphabet="ab", min_size=1, max_size=4), max_size
 @given(letters, stop_strings, st.lists(st.integers(min_value=0, max_value=30)))
 def test_the_cut_of_the_tokens_never_changes_the_text(text: str, stops: list[str], places: list[int]) -> None:
     borders = sorted({0, len(text), *(place for place in places if place < len(text))})
-    pieces = [text[begin:end] for begin, end in zip(borders, borders[1:], strict=False)]
+    pieces = [text[begin:end] for begin, end in itertools.pairwise(borders)]
     assert through(pieces, stops) == one_by_one(text, stops)
 
 

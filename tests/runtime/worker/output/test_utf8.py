@@ -1,3 +1,5 @@
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +13,7 @@ def assemble(pieces: list[bytes]) -> str:
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     borders = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[begin:end] for begin, end in zip(borders, borders[1:], strict=False)]
+    return [data[begin:end] for begin, end in itertools.pairwise(borders)]
 
 
 @given(st.text(), st.lists(st.integers(min_value=0)))
