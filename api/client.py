@@ -31,9 +31,7 @@ class ControlClient:
         """Gives itself; it connects with its first question."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         """Closes the connection."""
         self._connection.close()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import os
 import pty
 import shutil
@@ -93,7 +94,7 @@ async def read(session: aiohttp.ClientSession, url: str, tokens: int) -> list[fl
                 stamps.append(time.perf_counter())
     if len(stamps) < tokens * 0.98:
         raise RuntimeError(f"only {len(stamps)} of {tokens} tokens came")
-    return [after - before for before, after in zip(stamps, stamps[1:], strict=False)]
+    return [after - before for before, after in itertools.pairwise(stamps)]
 
 
 def arguments(folder: Path) -> list[str]:

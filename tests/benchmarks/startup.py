@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 IMPETUS = Path(sys.executable).with_name("impetus")
-PAINTED, READY = "Overview".encode(), "● ready".encode()
+PAINTED, READY = b"Overview", "● ready".encode()
 PAINT_BOUND_S, READY_BOUND_S = 1.0, 3.0
 
 
