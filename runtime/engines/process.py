@@ -136,8 +136,8 @@ class EngineProcess:
         stream = Stream(self._next_id, self._set_held)
         self._next_id += 1
         self._streams[stream.id] = stream
-        self._send(Generate(stream.id, request))
         try:
+            self._send(Generate(stream.id, request))
             while batch := await stream.read():
                 yield batch
         finally:

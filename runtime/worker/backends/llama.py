@@ -15,7 +15,7 @@ from ..prompt import CHATML, CHATML_STOP, ChatTemplate, Segment
 from .backend import Admission, Begun, Loaded, LoadError, Lost, Occupancy, PromptTooLong, Refusal, Sampled, StepOutcome
 from .llama_batch import Batch
 from .llama_model import ENGINE, LlamaModel
-from .llama_sampler import Sampler, read_logprob
+from .llama_sampler import Sampler, check_sampling, read_logprob
 from .llama_vocab import Vocabulary
 
 MIXED_STEP_S = 0.2
@@ -86,10 +86,7 @@ class LlamaBackend:
 
     def admit(self, request: GenerateRequest) -> Admission:
         """Renders and tokenises the prompt, and checks every token id in the request."""
-        if not self._vocabulary.are_known(tuple(request.sampling.logit_bias)):
-            raise Refusal(
-                "invalid", f"logit_bias names a token id outside of 0 to {self._vocabulary.size - 1}.", param="logit_bias"
-            )
+        check_sampling(request.sampling, self._vocabulary)
         stop: tuple[str, ...] = ()
         match request.prompt:
             case ChatPrompt(messages):
@@ -112,9 +109,7 @@ class LlamaBackend:
     def start(self, sequence: int, admission: Admission, request: GenerateRequest) -> None:
         """Takes a sequence in; it is computed as soon as the cache has room for it."""
         tokens = list(admission.token_ids)
-        sampler = Sampler(
-            request.sampling, self._vocabulary, context_length=self._model.context_length, prompt=admission.token_ids
-        )
+        sampler = Sampler(request.sampling, self._vocabulary, context_length=self._model.context_length, prompt=tokens)
         self._sequences[sequence] = _Sequence(sequence, self._free_slots.pop(), tokens, sampler, request.top_logprobs)
 
     def step(self) -> StepOutcome:
@@ -180,15 +175,22 @@ class LlamaBackend:
         return ids
 
     def _let_in(self, outcome: StepOutcome) -> None:
-        """Gives waiting sequences their share of the cache, oldest first, as far as there is room."""
+        """Gives waiting sequences their share of the cache, oldest first, as far as there is room.
+
+        Held ones give up theirs where another needs it: their readers may take minutes, or never come back.
+        """
         active = [sequence for sequence in self._sequences.values() if sequence.active]
-        taken = sum(len(sequence.tokens) + GROWTH_TOKENS for sequence in active)
+        taken = sum(map(_share, active))
+        idle = [sequence for sequence in active if sequence.held]
         for sequence in self._sequences.values():
-            if sequence.active:
+            if sequence.active or sequence.held:
                 continue
-            if taken and taken + len(sequence.tokens) + GROWTH_TOKENS > self._model.cache_size:
+            while idle and taken + _share(sequence) > self._model.cache_size:
+                taken -= _share(idle[-1])
+                self._vacate(idle.pop())
+            if taken and taken + _share(sequence) > self._model.cache_size:
                 return
-            taken += len(sequence.tokens) + GROWTH_TOKENS
+            taken += _share(sequence)
             sequence.active = True
             if not sequence.began:
                 sequence.began = True
@@ -247,11 +249,11 @@ class LlamaBackend:
             outcome.tokens.append(Sampled(sequence.number, vocabulary.piece(token), logprob=logprob))
 
     def _make_room(self, outcome: StepOutcome) -> None:
-        """Sends the youngest sequence back to wait for room; one that is alone and still does not fit is lost."""
+        """Sends a held sequence or the youngest one back to wait for room; one that is alone and still does not fit is lost."""
         active = [sequence for sequence in self._sequences.values() if sequence.active]
-        youngest = active[-1]
+        youngest = next((sequence for sequence in reversed(active) if sequence.held), active[-1])
         if len(active) > 1:
-            log.info("the cache is full; the youngest of %d sequences waits", len(active))
+            log.info("the cache is full; one of %d sequences waits", len(active))
             self._vacate(youngest)
         else:
             self._lose(youngest, "overloaded", "The context memory is full.", outcome)
@@ -294,3 +296,8 @@ class LlamaBackend:
             "threads": str(model.threads),
             "system": model.system_info,
         }
+
+
+def _share(sequence: _Sequence) -> int:
+    """How much of the cache is reckoned for a sequence."""
+    return len(sequence.tokens) + GROWTH_TOKENS

@@ -103,6 +103,9 @@ class LlamaModel:
         model = native.llama_model_load_from_file(os.fsencode(path), params)
         if not model:
             raise LoadError(self._log.why() or "llama.cpp gave no reason.")
+        if (kind := _other_kind(model)) is not None:
+            native.llama_model_free(model)
+            raise LoadError(f"it is {kind}, which does not continue a text.")
         return model
 
     def _open_context(self, options: LoadOptions) -> native.llama_context_p:
@@ -147,6 +150,15 @@ def _cache_bytes_per_token(model: native.llama_model_p) -> int:
     heads = max(1, native.llama_model_n_head(model))
     width = native.llama_model_n_embd(model) // heads * native.llama_model_n_head_kv(model)
     return 2 * 2 * width * native.llama_model_n_layer(model)
+
+
+def _other_kind(model: native.llama_model_p) -> str | None:
+    """Names what a model is that cannot be served here; None for a plain decoder."""
+    if not native.llama_model_has_decoder(model):
+        return "an encoder"
+    if native.llama_model_has_encoder(model):
+        return "an encoder with a decoder"
+    return "a diffusion model" if native.llama_model_is_diffusion(model) else None
 
 
 def _has_amx_trap(system_info: str) -> bool:

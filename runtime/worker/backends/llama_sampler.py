@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Sequence
 
@@ -10,10 +11,25 @@ from llama_cpp import llama_cpp as native
 
 from ...events import TokenLogprob, TopLogprob
 from ...request import Sampling
+from .backend import Refusal
 from .llama_vocab import Vocabulary
 
 _SEEDS = 0xFFFFFFFF
 """llama.cpp takes this one as "choose for me", so real seeds stay below it."""
+
+
+def check_sampling(sampling: Sampling, vocabulary: Vocabulary) -> None:
+    """Refuses values that the engine does not survive, or that mean nothing to it."""
+    for name in ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repeat_penalty"):
+        value: float = getattr(sampling, name)
+        if not math.isfinite(value):
+            raise Refusal("invalid", f"{name} must be a finite number, not {value}.", param=name)
+    if sampling.repeat_penalty <= 0:
+        raise Refusal("invalid", f"repeat_penalty must be above 0, not {sampling.repeat_penalty}.", param="repeat_penalty")
+    if not vocabulary.are_known(tuple(sampling.logit_bias)):
+        raise Refusal("invalid", f"logit_bias names a token id outside of 0 to {vocabulary.size - 1}.", param="logit_bias")
+    if not all(map(math.isfinite, sampling.logit_bias.values())):
+        raise Refusal("invalid", "logit_bias must hold finite numbers.", param="logit_bias")
 
 
 class Sampler:
@@ -24,7 +40,7 @@ class Sampler:
         params.no_perf = True
         self._chain = native.llama_sampler_chain_init(params)
         self._add_bias(sampling, vocabulary)
-        last_n = context_length if sampling.repeat_last_n < 0 else sampling.repeat_last_n
+        last_n = context_length if sampling.repeat_last_n < 0 else min(sampling.repeat_last_n, context_length)
         penalised = last_n > 0 and (
             sampling.repeat_penalty != 1 or sampling.frequency_penalty != 0 or sampling.presence_penalty != 0
         )
@@ -37,7 +53,7 @@ class Sampler:
         if sampling.temperature <= 0:
             self._add(native.llama_sampler_init_greedy())
         else:
-            self._add_chance(sampling)
+            self._add_chance(sampling, vocabulary)
         if penalised:
             # Control tokens of the template are no repetition: a penalty on them would keep the model from ending.
             controls = frozenset(vocabulary.control_texts.values())
@@ -65,9 +81,9 @@ class Sampler:
             slot.bias = bias
         self._add(native.llama_sampler_init_logit_bias(vocabulary.size, len(biases), biases))
 
-    def _add_chance(self, sampling: Sampling) -> None:
+    def _add_chance(self, sampling: Sampling, vocabulary: Vocabulary) -> None:
         # The cheap cut comes first: what follows looks at 40 candidates and not at the whole vocabulary.
-        if sampling.top_k > 0:
+        if 0 < sampling.top_k < vocabulary.size:
             self._add(native.llama_sampler_init_top_k(sampling.top_k))
         if sampling.top_p < 1:
             self._add(native.llama_sampler_init_top_p(sampling.top_p, 1))

@@ -1,0 +1,136 @@
+"""The loop over an engine that goes wrong in ways no healthy engine can be brought to."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+
+import pytest
+from engine_tools import chat
+
+from impetus.runtime.engines.frame_reader import FrameReader
+from impetus.runtime.frames import Accepted, Done, FromEngine, Generate, LoadOptions, Refused, Shutdown, Step, ToEngine
+from impetus.runtime.request import GenerateRequest
+from impetus.runtime.worker.backends.backend import Admission, Lost, StepOutcome
+from impetus.runtime.worker.backends.echo import EchoBackend
+from impetus.runtime.worker.loop import WorkerLoop
+from impetus.runtime.worker.pipe import Outlet
+
+
+class Failing(EchoBackend):
+    """An echo that fails where it is told to."""
+
+    def __init__(self, fail: Callable[[EchoBackend, StepOutcome], None], *, refuse: bool = False) -> None:
+        super().__init__()
+        self._fail = fail
+        self._refuse = refuse
+
+    def admit(self, request: GenerateRequest) -> Admission:
+        if self._refuse:
+            self._refuse = False
+            raise RuntimeError("out of ideas")
+        return super().admit(request)
+
+    def step(self) -> StepOutcome:
+        outcome = super().step()
+        self._fail(self, outcome)
+        return outcome
+
+
+class Reader:
+    """The other end of the loop's pipe."""
+
+    def __init__(self, inbox: SimpleQueue[ToEngine], descriptor: int) -> None:
+        self.inbox = inbox
+        self._descriptor = descriptor
+        self._reader = FrameReader()
+        self._frames: list[FromEngine] = []
+
+    def next(self) -> FromEngine:
+        while not self._frames:
+            self._frames = self._reader.feed(os.read(self._descriptor, 1 << 16))
+        return self._frames.pop(0)
+
+    def ending(self) -> Refused | Done:
+        while True:
+            frame = self.next()
+            if isinstance(frame, Refused):
+                return frame
+            if isinstance(frame, Step) and frame.done:
+                return frame.done[0]
+
+
+Serve = Callable[[EchoBackend], Reader]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    inbox: SimpleQueue[ToEngine] = SimpleQueue()
+    source, target = os.pipe()
+    threads: list[threading.Thread] = []
+
+    def run(backend: EchoBackend) -> Reader:
+        loaded = backend.load("", LoadOptions(echo_tps=200), lambda _: None)
+        loop = WorkerLoop(backend, loaded, inbox, Outlet(target))
+        threads.append(threading.Thread(target=loop.run))
+        threads[0].start()
+        return Reader(inbox, source)
+
+    yield run
+    inbox.put(Shutdown())
+    threads[0].join(5)
+    assert not threads[0].is_alive()
+    os.close(source)
+    os.close(target)
+
+
+def test_a_step_that_fails_ends_its_generations_and_no_others(serve: Serve) -> None:
+    steps = iter(range(100))
+
+    def fail(backend: EchoBackend, outcome: StepOutcome) -> None:
+        if next(steps) == 2:
+            raise RuntimeError("no more compute")
+
+    reader = serve(Failing(fail))
+    reader.inbox.put(Generate(1, chat("a b c d e f g")))
+    refused = reader.ending()
+    assert isinstance(refused, Refused)
+    assert (refused.id, refused.kind) == (1, "failed")
+    assert "no more compute" in refused.message
+    reader.inbox.put(Generate(2, chat("a b")))
+    done = reader.ending()
+    assert isinstance(done, Done)
+    assert (done.id, done.reason, done.completion_tokens) == (2, "stop", 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "after", "ending"), [("overloaded", 0, "overloaded"), ("overloaded", 3, "length"), ("failed", 3, "failed")]
+)
+def test_a_lost_sequence_ends_as_honestly_as_it_can(serve: Serve, kind: str, after: int, ending: str) -> None:
+    given = 0
+
+    def fail(backend: EchoBackend, outcome: StepOutcome) -> None:
+        nonlocal given
+        given += len(outcome.tokens)
+        if given > after:
+            outcome.tokens.clear()
+            backend.drop(1)
+            outcome.lost.append(Lost(1, kind, "no room"))  # type: ignore[arg-type]
+
+    reader = serve(Failing(fail))
+    reader.inbox.put(Generate(1, chat("a b c d e f g")))
+    end = reader.ending()
+    assert (end.kind if isinstance(end, Refused) else end.reason) == ending
+    if isinstance(end, Done):
+        assert end.completion_tokens == after
+
+
+def test_a_request_that_breaks_the_engines_tokenizer_harms_nobody(serve: Serve) -> None:
+    reader = serve(Failing(lambda backend, outcome: None, refuse=True))
+    reader.inbox.put(Generate(1, chat("a")))
+    reader.inbox.put(Generate(2, chat("a")))
+    refused, accepted = reader.next(), reader.next()
+    assert isinstance(refused, Refused)
+    assert (refused.kind, refused.message) == ("failed", "The engine could not take the request: out of ideas")
+    assert isinstance(accepted, Accepted)
+    assert isinstance(reader.ending(), Done)
