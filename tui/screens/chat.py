@@ -65,7 +65,7 @@ sends, Escape stops the reply; a second Escape leaves the field, so that the num
 
     def on_mount(self) -> None:
         """Writes the titles and prepares the gathering of tokens."""
-        self.flow.border_title = "Chat"
+        self.flow.write_title("Chat")
         self._flushing = self.set_interval(FLUSH_S, self._flush, pause=True)
 
     def models_changed(self) -> None:
@@ -172,14 +172,14 @@ sends, Escape stops the reply; a second Escape leaves the field, so that the num
     def _write_titles(self) -> None:
         if not self.is_mounted:
             return
-        self.flow.border_title = f"Chat with {self.model_id}" if self.model_id else "Chat"
+        self.flow.write_title(f"Chat with {self.model_id}" if self.model_id else "Chat")
         record = self._record
         if record is None:
-            self.flow.border_subtitle = ""
+            self.flow.write_subtitle("")
             return
         speed = f"{rate(record.decode_tps)} tok/s" if record.decode_tps is not None else "…"
         first = f" · first token after {duration(record.ttft_s)}" if record.ttft_s is not None else ""
-        self.flow.border_subtitle = f"{record.stage} · {count(record.completion_tokens)} tokens · {speed}{first}"
+        self.flow.write_subtitle(f"{record.stage} · {count(record.completion_tokens)} tokens · {speed}{first}")
 
 
 def _text_of(batch: list[Event]) -> str:

@@ -81,16 +81,16 @@ its files, Enter on a file downloads it. A download that was cancelled or failed
     def on_mount(self) -> None:
         """Writes the titles."""
         self.query_one("#search-row").border_title = "Hugging Face Hub"
-        self.results.border_title = "Repositories"
-        self.files.border_title = "Files"
-        self.transfers.border_title = "Downloads"
+        self.results.write_title("Repositories")
+        self.files.write_title("Files")
+        self.transfers.write_title("Downloads")
 
     def downloads_changed(self) -> None:
         """Sets the table of downloads."""
         downloads = self.source.downloads()
         self.transfers.rows = download_rows(downloads)
         active = sum(download.state in {"queued", "checking", "downloading"} for download in downloads)
-        self.transfers.border_subtitle = f"{active} under way" if active else ""
+        self.transfers.write_subtitle(f"{active} under way" if active else "")
 
     @on(Input.Submitted, "#search")
     def submit(self, event: Input.Submitted) -> None:
@@ -148,7 +148,7 @@ its files, Enter on a file downloads it. A download that was cancelled or failed
             return
         self.results.hint = f"Nothing was found for '{query}'."
         self.results.rows = _model_rows(found)
-        self.results.border_subtitle = f"{len(found)} found"
+        self.results.write_subtitle(f"{len(found)} found")
         if found:
             self.results.focus()
 
@@ -156,7 +156,7 @@ its files, Enter on a file downloads it. A download that was cancelled or failed
     async def list_files(self, repo: str) -> None:
         """Asks the Hub what a repository holds and shows it."""
         self._repo = repo
-        self.files.border_title = repo
+        self.files.write_title(repo)
         self._await(self.files, "Asking the Hub…")
         try:
             found = await self.source.hub_files(repo)
@@ -165,14 +165,14 @@ its files, Enter on a file downloads it. A download that was cancelled or failed
             return
         self.files.hint = "This repository holds no GGUF file."
         self.files.rows = _file_rows(found)
-        self.files.border_subtitle = f"{len(found)} to choose from"
+        self.files.write_subtitle(f"{len(found)} to choose from")
         if found:
             self.files.focus()
 
     def _await(self, table: Table, words: str) -> None:
         table.rows = ()
         table.hint = words
-        table.border_subtitle = ""
+        table.write_subtitle("")
 
     def _fail(self, table: Table, error: ImpetusError) -> None:
         table.hint = f"✗ {error.message}"

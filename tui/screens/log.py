@@ -59,7 +59,7 @@ where you are; scrolling up stops following."""
 
     def on_mount(self) -> None:
         """Writes the titles."""
-        self.flow.border_title = "Log"
+        self.flow.write_title("Log")
         self.watch(self.flow, "follow", self._write_subtitle, init=False)
         self._write_subtitle()
 
@@ -93,7 +93,7 @@ where you are; scrolling up stops following."""
 
     def _write_subtitle(self) -> None:
         following = "▾ following" if self.flow.follow else "‖ staying"
-        self.flow.border_subtitle = f"{LEVELS[self.level][1]} · {following}"
+        self.flow.write_subtitle(f"{LEVELS[self.level][1]} · {following}")
 
     def _paragraphs(self, lines: Iterable[LogLine]) -> list[Paragraph]:
         least = LEVELS[self.level][0]

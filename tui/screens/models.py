@@ -55,15 +55,15 @@ failed or cannot be served."""
 
     def on_mount(self) -> None:
         """Writes the titles."""
-        self.table.border_title = "Models"
-        self.facts.border_title = "Details"
+        self.table.write_title("Models")
+        self.facts.write_title("Details")
 
     def models_changed(self) -> None:
         """Sets the table and the facts."""
         statuses = self.source.statuses()
         self.table.rows = model_rows(statuses, self._process_bytes())
         ready = sum(status.state == "ready" for status in statuses)
-        self.table.border_subtitle = f"{ready} of {len(statuses)} loaded" if statuses else ""
+        self.table.write_subtitle(f"{ready} of {len(statuses)} loaded" if statuses else "")
         self._show_facts()
 
     def sample_changed(self) -> None:
@@ -90,7 +90,7 @@ failed or cannot be served."""
     def _show_facts(self) -> None:
         status = next((status for status in self.source.statuses() if status.model.id == self.table.cursor), None)
         self.facts.facts = () if status is None else model_facts(status)
-        self.facts.border_title = "Details" if status is None else status.model.id
+        self.facts.write_title("Details" if status is None else status.model.id)
 
     def _process_bytes(self) -> Mapping[int, int]:
         sample = self.source.monitor.latest

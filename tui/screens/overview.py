@@ -10,7 +10,6 @@ from textual import getters
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from ..format import rate
 from ..memory import split_memory
 from ..source import Endpoint, Source
 from ..views import cpu_level, engine_cards, gpu_level, pressure_level, request_rows, thermal_level
@@ -73,14 +72,14 @@ and the newest requests. ↑ and ↓ walk through the requests; Enter shows all 
         """Writes the panels' titles."""
         titles = {"cpu": "CPU", "gpu": "GPU", "thermal": "Thermal", "pressure": "Memory pressure"}
         for name, title in titles.items():
-            self.query_one(f"#{name}", Gauge).border_title = title
-        self.memory.border_title = "Memory"
-        self.chart.border_title = "Throughput · tokens per second"
-        self.engines.border_title = "Engines"
+            self.query_one(f"#{name}", Gauge).write_title(title)
+        self.memory.write_title("Memory")
+        self.chart.write_title("Throughput · tokens per second")
+        self.engines.write_title("Engines")
         self.engines.hint = (
             "No model is in memory. Press 2 for the models, then l to load one. A request for a model loads it too."
         )
-        self.requests.border_title = "Requests"
+        self.requests.write_title("Requests")
 
     def show_all(self) -> None:
         """Brings everything up to date, the plot too."""
@@ -112,12 +111,11 @@ and the newest requests. ↑ and ↓ walk through the requests; Enter shows all 
         self.requests.rows = request_rows(records)
         running = sum(record.stage in {"prefill", "decode"} for record in records)
         waiting = sum(record.stage in {"queued", "loading"} for record in records)
-        self.requests.border_subtitle = f"{running} running · {waiting} waiting · Enter shows one" if records else ""
+        self.requests.write_subtitle(f"{running} running · {waiting} waiting · Enter shows one" if records else "")
 
     def rates_changed(self) -> None:
-        """Sets the sum each second, the curves less often, as drawing them costs most."""
+        """Sets the engines' cards each second, the curves less often, as drawing them costs most."""
         rates = self.source.throughput
-        self.chart.border_subtitle = f"now {rate(rates.total())} tok/s" if rates.models() else ""
         if self._seconds % DRAW_EVERY == 0:
             curves = [Trace(model, tuple(rates.rates(model))) for model in rates.models()]
             alive = sorted((curve for curve in curves if any(curve.rates)), key=lambda curve: -sum(curve.rates[-10:]))

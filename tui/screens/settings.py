@@ -46,8 +46,8 @@ with a comment; they are read when Impetus starts."""
 
     def on_mount(self) -> None:
         """Writes the titles."""
-        self.themes.border_title = "Theme"
-        self.themes.border_subtitle = "Enter uses it"
+        self.themes.write_title("Theme")
+        self.themes.write_subtitle("Enter uses it")
 
     def show_all(self) -> None:
         """Brings everything up to date."""
@@ -70,8 +70,8 @@ with a comment; they are read when Impetus starts."""
             )
             for palette in self._palettes
         )
-        self.facts.border_title = "Settings that hold now"
-        self.facts.border_subtitle = str(self.source.config_path)
+        self.facts.write_title("Settings that hold now")
+        self.facts.write_subtitle(str(self.source.config_path))
         self.facts.facts = tuple(self._settings())
 
     @on(Table.Selected, "#themes")

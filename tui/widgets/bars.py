@@ -51,9 +51,9 @@ class TitleBar(LineWidget):
                 [
                     *brand,
                     (machine, self.tone("dim")),
-                    (gap, self.rich_style),
+                    (gap, self.plain),
                     (state, self.tone(tone)),
-                    (address, self.rich_style),
+                    (address, self.plain),
                 ],
                 width,
             )
@@ -103,12 +103,12 @@ class TabBar(LineWidget):
         badge = f"{tab.badge} " if tab.badge else ""
         if tab.id == self.active:
             active = self.get_component_rich_style("tab--active")
-            return [(f" {tab.key} {tab.title} {badge}", active), ("" if narrow else " ", self.rich_style)]
+            return [(f" {tab.key} {tab.title} {badge}", active), ("" if narrow else " ", self.plain)]
         return [
             (f" {tab.key} ", self.get_component_rich_style("tab--key")),
             (f"{tab.title} ", self.get_component_rich_style("tab--title")),
             (badge, self.get_component_rich_style("tab--badge")),
-            ("" if narrow else " ", self.rich_style),
+            ("" if narrow else " ", self.plain),
         ]
 
 

@@ -72,7 +72,7 @@ class Chart(LineWidget):
         """Gives the legend and the newest plot."""
         if not self.traces:
             above = max(0, (height - 1) // 2)
-            blank = Strip.blank(width, self.rich_style)
+            blank = Strip.blank(width, self.plain)
             words = self.hint.center(width)
             return [*([blank] * above), self.line([(words, self.tone("dim"))], width)]
         canvas = self._canvas if self._canvas_size == Size(width, height - 1) else ()
@@ -85,7 +85,7 @@ class Chart(LineWidget):
             name = one_line(trace.name)
             legend += [
                 (f" {MARKS[place]} ━ ", self._series(place)),
-                (fit(name, min(room, width_of(name))), self.rich_style),
+                (fit(name, min(room, width_of(name))), self.plain),
                 (f" {rate(trace.rates[-1] if trace.rates else None)} tok/s  ", self.tone("strong")),
             ]
         return legend
@@ -112,9 +112,10 @@ class Chart(LineWidget):
                 size = Size(self.size.width, self.size.height - 1)
                 colors = [self._series(place) for place in range(len(self.traces))]
                 axis, text = self.get_component_rich_style("chart--axis"), self.tone("dim")
-                self._canvas = await asyncio.to_thread(_plot, size, self.traces, colors, axis, text, self.rich_style)
+                self._canvas = await asyncio.to_thread(_plot, size, self.traces, colors, axis, text, self.plain)
                 self._canvas_size = size
-                self.refresh()
+                self.write_subtitle(f"now {rate(sum(trace.rates[-1] for trace in self.traces if trace.rates))} tok/s")
+                self.rebuild()
         finally:
             self._drawing = False
 

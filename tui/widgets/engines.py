@@ -34,9 +34,13 @@ class EngineCards(LineWidget):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"gauge--track"}
 
-    cards = reactive[tuple[EngineCard, ...]](())
+    cards = reactive[tuple[EngineCard, ...]]((), repaint=False, init=False)
     hint = reactive("")
     """Stands there while there are no cards."""
+
+    def watch_cards(self) -> None:
+        """Shows them."""
+        self.rebuild()
 
     def build(self, width: int, height: int) -> Sequence[Strip]:
         """Gives the cards' lines, one blank line between two."""
@@ -45,14 +49,14 @@ class EngineCards(LineWidget):
         strips: list[Strip] = []
         for card in self.cards:
             if strips:
-                strips.append(Strip.blank(width, self.rich_style))
+                strips.append(Strip.blank(width, self.plain))
             strips.extend(self._card(card, width))
         return strips[:height]
 
     def _card(self, card: EngineCard, width: int) -> list[Strip]:
         word, tone = card.state
         name = fit(one_line(card.name), max(8, width - width_of(word) - 1))
-        strips = [self.line([(name, self.tone("strong")), (" ", self.rich_style), (word, self.tone(tone))], width)]
+        strips = [self.line([(name, self.tone("strong")), (" ", self.plain), (word, self.tone(tone))], width)]
         if card.fill is not None:
             strips.append(self.line(self._bar(card, width), width))
         strips += [self.line([(line, self.tone("dim"))], width) for line in card.facts]

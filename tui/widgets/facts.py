@@ -24,7 +24,7 @@ class Facts(Scroller):
     facts = reactive[tuple[Fact, ...]]((), repaint=False, init=False)
 
     def watch_facts(self) -> None:
-        """Starts at the top, as other facts belong to another thing."""
+        """Shows them."""
         self.lines_changed()
 
     def line_count(self) -> int:

@@ -39,7 +39,11 @@ class Gauge(LineWidget):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"gauge--track", "tone--cpu", "tone--gpu"}
 
-    level = reactive(Level("? unknown", "dim"))
+    level = reactive(Level("? unknown", "dim"), repaint=False, init=False)
+
+    def watch_level(self) -> None:
+        """Shows it."""
+        self.rebuild()
 
     def build(self, width: int, height: int) -> Sequence[Strip]:
         """Gives the value, the bar and the history, as many of them as fit."""
@@ -47,9 +51,9 @@ class Gauge(LineWidget):
         value: Part = (level.value, self.tone(level.tone) + Style(bold=True))
         if height == 1:
             room = width - width_of(level.value) - 1
-            return [self.line([value, (" ", self.rich_style), *self._small(room)], width)]
+            return [self.line([value, (" ", self.plain), *self._small(room)], width)]
         note = fit(level.note, max(0, width - width_of(level.value) - 1), right=True)
-        strips = [self.line([value, (" ", self.rich_style), (note, self.tone("dim"))], width)]
+        strips = [self.line([value, (" ", self.plain), (note, self.tone("dim"))], width)]
         if level.share is not None:
             strips.append(self.line(self._bar(level.share, width), width))
         rest = height - len(strips)

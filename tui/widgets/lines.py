@@ -8,9 +8,12 @@ from typing import ClassVar
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
+from textual.content import Content
 from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
+
+from ..format import one_line
 
 Part = tuple[str, Style]
 """A piece of a line and how it looks."""
@@ -48,6 +51,15 @@ class LineWidget(Widget):
         super().__init__(id=id, classes=classes, markup=False)
         self._strips: Sequence[Strip] | None = None
         self._strips_size = Size(0, 0)
+        self._plain: Style | None = None
+        self._title = self._subtitle = ""
+
+    @property
+    def plain(self) -> Style:
+        """How text without a tone looks; kept, as Textual takes a quarter of a millisecond to work it out."""
+        if self._plain is None:
+            self._plain = self.rich_style
+        return self._plain
 
     def build(self, width: int, height: int) -> Sequence[Strip]:
         """Gives the lines for a content area of this size; missing ones stay blank."""
@@ -55,11 +67,11 @@ class LineWidget(Widget):
 
     def tone(self, name: str) -> Style:
         """Looks up how a tone looks here, by its name after "tone--"; "" is plain text."""
-        return self.get_component_rich_style(f"tone--{name}") if name else self.rich_style
+        return self.get_component_rich_style(f"tone--{name}") if name else self.plain
 
     def line(self, parts: Iterable[Part], width: int) -> Strip:
         """Joins pieces to a line on this widget's background."""
-        return to_strip(parts, width, self.rich_style)
+        return to_strip(parts, width, self.plain)
 
     def render_line(self, y: int) -> Strip:
         """Gives one line of the content."""
@@ -67,7 +79,7 @@ class LineWidget(Widget):
         if self._strips is None or self._strips_size != size:
             self._strips = self.build(size.width, size.height) if size.area else ()
             self._strips_size = size
-        return self._strips[y] if y < len(self._strips) else Strip.blank(size.width, self.rich_style)
+        return self._strips[y] if y < len(self._strips) else Strip.blank(size.width, self.plain)
 
     def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> LineWidget:
         """Schedules a repaint; without regions everything is built anew."""
@@ -76,7 +88,35 @@ class LineWidget(Widget):
         super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
         return self
 
+    def write_subtitle(self, text: str) -> None:
+        """Writes into the lower frame; Textual paints the whole widget for that, so only where the text differs."""
+        if text != self._subtitle:
+            self._subtitle = text
+            # As content, because Textual reads markup in plain strings.
+            self.border_subtitle = Content(one_line(text))  # pyright: ignore[reportAttributeAccessIssue]
+
+    def write_title(self, text: str) -> None:
+        """Writes into the upper frame, under the same conditions."""
+        if text != self._title:
+            self._title = text
+            self.border_title = Content(one_line(text))  # pyright: ignore[reportAttributeAccessIssue]
+
+    def rebuild(self) -> None:
+        """Builds the lines anew and repaints those that differ; the frame and the rest stay as they are."""
+        old, size = self._strips, self.size
+        if old is None or self._strips_size != size:
+            self.refresh()
+            return
+        new = self.build(size.width, size.height)
+        self._strips = new
+        if len(old) != len(new):
+            super().refresh(Region(0, 0, size.width, size.height))
+            return
+        changed = [y for y, (before, after) in enumerate(zip(old, new, strict=True)) if before != after]
+        if changed:
+            super().refresh(*(Region(0, y, size.width, 1) for y in changed))
+
     def notify_style_update(self) -> None:
         """Forgets lines in old colours."""
-        self._strips = None
+        self._strips = self._plain = None
         super().notify_style_update()

@@ -19,11 +19,12 @@ class MemoryBar(LineWidget):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"memory--models", "memory--app", "memory--other", "memory--free"}
 
-    split = reactive[MemorySplit | None](None)
+    split = reactive[MemorySplit | None](None, repaint=False, init=False)
 
     def watch_split(self, split: MemorySplit | None) -> None:
-        """Writes the sums into the frame."""
-        self.border_subtitle = f"{size(split.used_bytes)} of {size(split.total_bytes)} used" if split else "unknown"
+        """Shows it, and writes the sums into the frame."""
+        self.rebuild()
+        self.write_subtitle(f"{size(split.used_bytes)} of {size(split.total_bytes)} used" if split else "unknown")
 
     def build(self, width: int, height: int) -> Sequence[Strip]:
         """Gives the bar, on two lines where there is room, and the legend."""
@@ -61,7 +62,7 @@ class MemoryBar(LineWidget):
                 (f"{mark * 2 if width >= 80 else mark} ", self._style(name)),
                 (f"{name} ", self.tone("dim")),
                 (size(amount), self.tone("strong")),
-                (gap, self.rich_style),
+                (gap, self.plain),
             ]
         while legend and sum(width_of(text) for text, _ in legend) > width + len(gap):
             legend = legend[:-4]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from textual import events
@@ -51,7 +51,7 @@ class Scroller(LineWidget, can_focus=True):
 
     def build_head(self, width: int) -> Sequence[Strip]:
         """Gives the lines that do not scroll."""
-        return [Strip.blank(width, self.rich_style)] * self.head_lines
+        return [Strip.blank(width, self.plain)] * self.head_lines
 
     def build_line(self, index: int, width: int) -> Strip:
         """Gives one line of the list."""
@@ -71,21 +71,26 @@ class Scroller(LineWidget, can_focus=True):
     def lines_changed(self) -> None:
         """Repaints after lines were added or removed; keeps the end in view if it follows."""
         self.top = self._clamp(self.line_count() if self.follow else self.top)
-        self.refresh()
+        self.rebuild()
 
-    def line_changed(self, index: int) -> None:
-        """Repaints one line of the list."""
-        y = index - self.top
-        if self._strips is None or not 0 <= y < self.body_height:
+    def lines_replaced(self, indices: Iterable[int]) -> None:
+        """Repaints some lines of the list, as far as they are seen."""
+        if self._strips is None:
             return
         strips = list(self._strips)
-        width, place = self.size.width, y + self.head_lines
-        bar = self._bar(self.line_count(), self.body_height)
-        strip = self.build_line(index, width - 1 if bar else width)
-        if place < len(strips):
-            strips[place] = Strip.join([strip, bar[y]]) if bar else strip
+        width, body = self.size.width, self.body_height
+        bar = self._bar(self.line_count(), body)
+        regions: list[Region] = []
+        for index in indices:
+            y = index - self.top
+            place = y + self.head_lines
+            if 0 <= y < body and place < len(strips):
+                strip = self.build_line(index, width - 1 if bar else width)
+                strips[place] = Strip.join([strip, bar[y]]) if bar else strip
+                regions.append(Region(0, place, width, 1))
+        if regions:
             self._strips = strips
-            self.refresh(Region(0, place, width, 1))
+            self.refresh(*regions)
 
     def show_line(self, index: int) -> None:
         """Scrolls as little as needed to bring a line into view."""
@@ -94,7 +99,7 @@ class Scroller(LineWidget, can_focus=True):
 
     def watch_top(self) -> None:
         """Repaints what is seen."""
-        self.refresh()
+        self.rebuild()
 
     def watch_follow(self, follow: bool) -> None:
         """Goes to the end at once."""

@@ -120,15 +120,12 @@ class Table(Scroller):
         if [row.key for row in old] != [row.key for row in new]:
             self.lines_changed()
             return
-        for index, (before, after) in enumerate(zip(old, new, strict=True)):
-            if before != after:
-                self.line_changed(index)
+        pairs = enumerate(zip(old, new, strict=True))
+        self.lines_replaced([index for index, (before, after) in pairs if before != after])
 
     def watch_cursor(self, old: str | None, new: str | None) -> None:
         """Repaints two rows and tells the screen."""
-        for index, row in enumerate(self.rows):
-            if row.key in {old, new}:
-                self.line_changed(index)
+        self.lines_replaced([index for index, row in enumerate(self.rows) if row.key in {old, new}])
         self.post_message(self.Highlighted(self, new))
 
     def build_head(self, width: int) -> Sequence[Strip]:
@@ -151,7 +148,7 @@ class Table(Scroller):
             cell = row.cells[places[column]]
             style = cursor if on_cursor else self.tone(cell.tone)
             parts.append((fit(one_line(cell.text), wide, right=column.right), style))
-        blank = cursor if on_cursor else self.rich_style
+        blank = cursor if on_cursor else self.plain
         # The mark tells the cursor's row to those who do not see its colour.
         mark = "▸" if row.key == self.cursor else " "
         return self.line([(mark, blank), *self._spaced(parts, blank)[1:], (" " * width, blank)], width)

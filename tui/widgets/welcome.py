@@ -39,8 +39,8 @@ class Welcome(LineWidget):
         above = max(0, (height - len(lines)) // 2)
         longest = max(sum(len(text) for text, _ in line) for line in lines)
         margin = " " * max(1, (width - longest) // 2)
-        strips = [Strip.blank(width, self.rich_style)] * above
+        strips = [Strip.blank(width, self.plain)] * above
         for line in lines:
-            parts: list[Part] = [(margin, self.rich_style), *((text, self.tone(tone)) for text, tone in line)]
+            parts: list[Part] = [(margin, self.plain), *((text, self.tone(tone)) for text, tone in line)]
             strips.append(self.line(parts, width))
         return strips
