@@ -216,9 +216,10 @@ async def _watch_pull(reference: str, folder: Path, endpoint: str | None) -> int
         download = downloads.pull(reference)
         with Progress(*columns) as progress:
             task = progress.add_task(reference, total=None)
-            while download.state in ("queued", "checking", "downloading"):
+            while not download.is_over:
                 await changed.wait()
                 changed.clear()
+                download = downloads.get(download.id) or download
                 progress.update(task, completed=download.done_bytes, total=download.total_bytes)
     if download.state == "done":
         return 0

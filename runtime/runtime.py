@@ -99,7 +99,7 @@ class Runtime:
     async def __aenter__(self) -> Self:
         """Starts reading the machine and the disk; both go on in the background."""
         self._stack.push_async_callback(self._residency.close)
-        self._stack.callback(self.monitor.stop)
+        self._stack.push_async_callback(asyncio.to_thread, self.monitor.stop)
         await self._stack.enter_async_context(self._downloads)
         self.monitor.start()
         self._own(self._start(), name="start")
@@ -216,7 +216,7 @@ class Runtime:
         self._downloads.cancel(download_id)
 
     def write_setting(self, section: str, key: str, value: TomlValue) -> None:
-        """Changes one setting in the settings file and here; raises ConfigError."""
+        """Changes one setting in the settings file and here; blocks. Raises ConfigError."""
         self.config = write_setting(self.config_path, section, key, value)
 
     async def _start(self) -> None:

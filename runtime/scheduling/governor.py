@@ -36,7 +36,7 @@ class Governor:
         self._read_memory = read_memory
 
     def refuse(self, needed_bytes: int) -> Refusal | None:
-        """Says why so many bytes cannot be had now; None grants them, also where the memory cannot be read."""
+        """Says why so many bytes cannot be had now; None grants them, also where the memory cannot be read. Blocks."""
         total_bytes, available_bytes = self._read_memory()
         if total_bytes is None or available_bytes is None:
             return None

@@ -229,7 +229,7 @@ class Residency:
             loaded = [
                 resident for resident in self.residents() if resident.engine is not None and resident.model.id != model.id
             ]
-            refusal = self._governor.refuse(plan.needed_bytes)
+            refusal = await asyncio.to_thread(self._governor.refuse, plan.needed_bytes)
             if len(loaded) < self._max_loaded and refusal is None:
                 return
             idle = [resident for resident in loaded if not resident.running]

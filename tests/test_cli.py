@@ -1,0 +1,167 @@
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from crafted_gguf import make_gguf
+from hub_stand_in import HubStandIn, Repo
+
+IMPETUS = str(Path(sys.executable).with_name("impetus"))
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "IMPETUS_"))}
+    return {**kept, "IMPETUS_HOME": str(home), "CI": "true", "XDG_CACHE_HOME": str(home / "nothing"), **more}
+
+
+def impetus(home: Path, *arguments: str, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [IMPETUS, *arguments], env=environment(home, **more), cwd=cwd or home, capture_output=True, text=True, timeout=60
+    )
+
+
+@contextlib.contextmanager
+def serving(home: Path, *arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    command = [IMPETUS, "serve", "--port", "0", "--models-dir", str(home / "models"), *arguments]
+    with subprocess.Popen(
+        command, env=environment(home), cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("Impetus is serving at http://127.0.0.1:"), line
+            yield line.rsplit(" ", 1)[-1].strip(), process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+
+
+def post(url: str, body: object) -> tuple[int, bytes]:
+    request = urllib.request.Request(url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def test_serve_answers_at_once_and_leaves_cleanly_on_sigterm(tmp_path: Path) -> None:
+    with serving(tmp_path, "--echo", "--model", "echo") as (url, process):
+        status, answer = post(
+            f"{url}/v1/chat/completions", {"model": "echo", "messages": [{"role": "user", "content": "hello there"}]}
+        )
+        assert status == 200
+        assert "hello there" in json.loads(answer)["choices"][0]["message"]["content"]
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=30)
+        assert (process.returncode, out) == (0, "")
+        assert [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
+    assert list((tmp_path / "state").iterdir()) == []
+
+
+def test_a_killed_server_leaves_no_engine_behind(tmp_path: Path) -> None:
+    with serving(tmp_path, "--echo", "--model", "echo") as (url, process):
+        post(f"{url}/v1/completions", {"model": "echo", "prompt": "x"})
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children
+        process.kill()
+        process.wait(timeout=20)
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert alive == []
+
+
+def test_ps_load_and_unload_reach_the_running_server(tmp_path: Path) -> None:
+    (tmp_path / "impetus.toml").write_text("[models]\nstarter = false\n")
+    with serving(tmp_path, "--echo"):
+        assert impetus(tmp_path, "load", "echo").returncode == 0
+        (loaded,) = json.loads(impetus(tmp_path, "ps", "--json").stdout)
+        assert (loaded["id"], loaded["state"]) == ("echo", "ready")
+        assert "echo" in impetus(tmp_path, "ps").stdout
+        assert impetus(tmp_path, "unload", "echo").returncode == 0
+        assert json.loads(impetus(tmp_path, "ps", "--json").stdout) == []
+        wrong = impetus(tmp_path, "load", "ecco")
+        assert wrong.returncode == 1
+        assert "Did you mean 'echo'" in wrong.stderr
+
+
+def test_ps_without_a_server_says_how_to_start_one(tmp_path: Path) -> None:
+    done = impetus(tmp_path, "ps", "--json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "impetus serve" in done.stderr
+
+
+def test_ls_lists_what_lies_in_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "someone" / "tiny-GGUF"
+    folder.mkdir(parents=True)
+    (folder / "tiny-Q4_0.gguf").write_bytes(make_gguf())
+    models = json.loads(impetus(tmp_path, "ls", "--json").stdout)
+    (tiny,) = [model for model in models if model["store"] == "impetus"]
+    assert (tiny["id"], tiny["format"], tiny["path"]) == ("tiny-Q4_0", "gguf", str(folder / "tiny-Q4_0.gguf"))
+    assert "tiny-Q4_0" in impetus(tmp_path, "ls").stdout
+
+
+def test_the_starter_is_listed_with_its_family_in_its_name(tmp_path: Path) -> None:
+    models = json.loads(impetus(tmp_path, "ls", "--json").stdout)
+    (starter,) = [model for model in models if model["store"] == "starter"]
+    assert "smollm2-135m-instruct" in starter["id"].lower()
+    assert starter["problem"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("[server]\nprot = 1\n", ["impetus.toml:2:", "port"]), ("[server]\nport = 'x'\n", ["impetus.toml:2:", "expected int"])],
+)
+def test_a_wrong_settings_file_is_told_in_one_line(tmp_path: Path, text: str, words: list[str]) -> None:
+    (tmp_path / "impetus.toml").write_text(text)
+    done = impetus(tmp_path, "serve")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    for word in words:
+        assert word in done.stderr
+
+
+def test_a_busy_port_is_a_clear_message(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        done = impetus(tmp_path, "serve", "--port", str(port), "--echo")
+    assert done.returncode == 1
+    assert str(port) in done.stderr
+    assert "--port" in done.stderr
+
+
+def test_other_machines_are_served_only_with_a_key(tmp_path: Path) -> None:
+    done = impetus(tmp_path, "serve", "--host", "0.0.0.0", "--port", "0")
+    assert done.returncode == 2
+    assert "api_key" in done.stderr
+
+
+def test_the_dashboard_needs_a_terminal(tmp_path: Path) -> None:
+    done = impetus(tmp_path)
+    assert done.returncode == 2
+    assert "impetus serve" in done.stderr
+
+
+async def test_pull_makes_a_model_that_ls_lists(tmp_path: Path) -> None:
+    async with HubStandIn() as hub:
+        hub.repos["someone/tiny-GGUF"] = Repo({"tiny-Q4_0.gguf": make_gguf(), "README.md": b"# tiny"})
+        pulled = await asyncio.to_thread(impetus, tmp_path, "pull", "someone/tiny-GGUF:q4_0", HF_ENDPOINT=hub.url)
+        assert pulled.returncode == 0, pulled.stderr
+        missing = await asyncio.to_thread(impetus, tmp_path, "pull", "someone/nothing", HF_ENDPOINT=hub.url)
+        assert missing.returncode == 1
+        assert "someone/nothing" in missing.stderr
+    models = json.loads(impetus(tmp_path, "ls", "--json").stdout)
+    assert [model["id"] for model in models if model["store"] == "impetus"] == ["tiny-Q4_0"]
