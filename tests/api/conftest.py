@@ -67,7 +67,7 @@ async def serve_echo(folder: Path, *, starter: bool = False, **server: object) -
         usable_cpus=2,
         echo=True,
     )
-    with blockbuster_ctx(scanned_modules=["impetus.api"]):
+    with blockbuster_ctx(scanned_modules=["impetus.api", "impetus.runtime"]):
         async with runtime, ApiServer(runtime, config.server) as api, aiohttp.ClientSession() as session:
             assert api.url is not None, api.problem
             async with asyncio.timeout(10):
