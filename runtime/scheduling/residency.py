@@ -212,6 +212,7 @@ class Residency:
         resident.engine = engine
         resident.load_s = time.monotonic() - started_s
         resident.used_s = time.monotonic()
+        resident.backoff.note_healthy()
         self._move(resident, "ready")
         log.info(
             "loaded %s in %.1f s: %s, context %d",
