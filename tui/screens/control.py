@@ -18,6 +18,7 @@ from ..source import Endpoint, Source
 from ..theming import Palette
 from ..views import machine_facts
 from ..widgets.bars import KeyBar, KeyHint, Notice, Tab, TabBar, TitleBar
+from ..widgets.lines import TONES
 from ..words import SERVER, model_word
 from .chat import ChatPane
 from .downloads import DownloadsPane
@@ -41,6 +42,7 @@ PANES: Final[dict[str, type[Pane]]] = {
 class ControlScreen(Screen[None]):
     """Owns the bridge, hands what it tells to the bars and to the pane that is seen."""
 
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(TONES)
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
             Binding(str(key), f"show_pane('{name}')", pane.TITLE, show=False, id=f"pane.{name}", tooltip=f"To the {name} pane")

@@ -13,11 +13,13 @@ from textual.widgets import Static
 
 from ..widgets.facts import Fact, Facts
 from ..widgets.flow import Flow, Paragraph
+from ..widgets.lines import TONES
 
 
 class FactsScreen(ModalScreen[None]):
     """Shows labelled texts until a key is pressed; keeps them fresh while it is open."""
 
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(TONES)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter", "dismiss", "Close", id="dialog.close", tooltip="Back to where you were"),
     ]
@@ -46,6 +48,7 @@ class FactsScreen(ModalScreen[None]):
 class HelpScreen(ModalScreen[None]):
     """Says what the pane is for, and lists all keys that do something there."""
 
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(TONES)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,f1,question_mark,enter", "dismiss", "Close", id="help.close", tooltip="Back to where you were"),
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from textual import events
 from textual.geometry import Size
@@ -30,7 +29,7 @@ class TitleBar(LineWidget):
 
     def build(self, width: int, height: int) -> Sequence[Strip]:  # noqa: ARG002
         """Gives the line; the endpoint has its place first."""
-        brand: list[Part] = [(" ▞▖", self.tone("accent")), (" impetus ", self.tone("strong"))]
+        brand: list[Part] = [(" ▞▖", self.tone("key")), (" impetus ", self.tone("strong"))]
         left = sum(width_of(text) for text, _ in brand)
         word, tone = self.state
         state = f"{word} "
@@ -73,8 +72,6 @@ class Tab:
 class TabBar(LineWidget):
     """The panes, their keys, and signs of what goes on in them."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"tab--key", "tab--title", "tab--active", "tab--badge"}
-
     tabs = reactive[tuple[Tab, ...]](())
     active = reactive("")
 
@@ -102,12 +99,12 @@ class TabBar(LineWidget):
         narrow = self.size.width < 96
         badge = f"{tab.badge} " if tab.badge else ""
         if tab.id == self.active:
-            active = self.get_component_rich_style("tab--active")
+            active = self.tone("active")
             return [(f" {tab.key} {tab.title} {badge}", active), ("" if narrow else " ", self.plain)]
         return [
-            (f" {tab.key} ", self.get_component_rich_style("tab--key")),
-            (f"{tab.title} ", self.get_component_rich_style("tab--title")),
-            (badge, self.get_component_rich_style("tab--badge")),
+            (f" {tab.key} ", self.tone("key")),
+            (f"{tab.title} ", self.tone("dim")),
+            (badge, self.tone("")),
             ("" if narrow else " ", self.plain),
         ]
 
@@ -125,8 +122,6 @@ class KeyHint:
 
 class KeyBar(LineWidget):
     """The keys that do something here; a click does the same."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"keys--key", "keys--text"}
 
     hints = reactive[tuple[KeyHint, ...]](())
 
@@ -147,8 +142,8 @@ class KeyBar(LineWidget):
             if used > width:
                 break
             parts += [
-                (f" {hint.key} ", self.get_component_rich_style("keys--key")),
-                (f"{hint.description} ", self.get_component_rich_style("keys--text")),
+                (f" {hint.key} ", self.tone("key")),
+                (f"{hint.description} ", self.tone("dim")),
             ]
         return [self.line(parts, width)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import Final
 
 from rich.style import Style
 from textual import work
@@ -34,14 +34,6 @@ class Trace:
 
 class Chart(LineWidget):
     """A legend with the newest figures, and a plot below it that a thread draws."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "chart--series-1",
-        "chart--series-2",
-        "chart--series-3",
-        "chart--series-4",
-        "chart--axis",
-    }
 
     traces = reactive[tuple[Trace, ...]]((), repaint=False)
     hint = reactive("")
@@ -91,7 +83,7 @@ class Chart(LineWidget):
         return legend
 
     def _series(self, place: int) -> Style:
-        return self.get_component_rich_style(f"chart--series-{place + 1}")
+        return self.tone(f"series-{place + 1}")
 
     def _order(self) -> None:
         """Asks for a drawing; while one is made, at most one more waits."""
@@ -111,7 +103,7 @@ class Chart(LineWidget):
                 self._waiting = False
                 size = Size(self.size.width, self.size.height - 1)
                 colors = [self._series(place) for place in range(len(self.traces))]
-                axis, text = self.get_component_rich_style("chart--axis"), self.tone("dim")
+                axis, text = self.tone("line"), self.tone("dim")
                 self._canvas = await asyncio.to_thread(_plot, size, self.traces, colors, axis, text, self.plain)
                 self._canvas_size = size
                 self.write_subtitle(f"now {rate(sum(trace.rates[-1] for trace in self.traces if trace.rates))} tok/s")

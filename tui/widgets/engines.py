@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from textual.reactive import reactive
 from textual.strip import Strip
@@ -31,8 +30,6 @@ class EngineCard:
 
 class EngineCards(LineWidget):
     """A list of cards, as many as fit."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"gauge--track"}
 
     cards = reactive[tuple[EngineCard, ...]]((), repaint=False, init=False)
     hint = reactive("")
@@ -67,5 +64,5 @@ class EngineCards(LineWidget):
         label = f" {card.fill_label}"
         room = max(4, width - width_of(label))
         filled = max(0, min(room, round((card.fill or 0.0) * room)))
-        track = self.get_component_rich_style("gauge--track")
+        track = self.tone("line")
         return [("━" * filled, self.tone("accent")), ("─" * (room - filled), track), (label, self.tone("dim"))]

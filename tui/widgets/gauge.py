@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from rich.style import Style
 from textual.reactive import reactive
@@ -36,8 +35,6 @@ class Level:
 
 class Gauge(LineWidget):
     """Shows a level; grows from one line to a panel with history."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"gauge--track", "tone--cpu", "tone--gpu"}
 
     level = reactive(Level("? unknown", "dim"), repaint=False, init=False)
 
@@ -74,7 +71,7 @@ class Gauge(LineWidget):
 
     def _bar(self, share: float, width: int) -> list[Part]:
         filled = max(0, min(width, round(share * width)))
-        track = self.get_component_rich_style("gauge--track")
+        track = self.tone("line")
         return [("━" * filled, self.tone(self.level.tone)), ("─" * (width - filled), track)]
 
     def _history(self, width: int, height: int) -> list[Strip]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Final
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -14,6 +14,16 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from ..format import one_line
+
+TONES: Final = frozenset(
+    f"tone--{name}"
+    for name in (
+        *("dim", "strong", "good", "warn", "bad", "accent", "key", "head", "cursor", "active", "line", "cpu", "gpu"),
+        *("models", "app", "other", "free", "series-1", "series-2", "series-3", "series-4"),
+    )
+)
+"""What a piece of text can mean. Screens have them as component classes, for all their widgets: Textual works out each
+class of each node several times before the first paint."""
 
 Part = tuple[str, Style]
 """A piece of a line and how it looks."""
@@ -38,20 +48,12 @@ def to_strip(parts: Iterable[Part], width: int, blank: Style) -> Strip:
 class LineWidget(Widget):
     """A widget that is built as a list of lines and keeps them until it is refreshed as a whole."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "tone--dim",
-        "tone--strong",
-        "tone--good",
-        "tone--warn",
-        "tone--bad",
-        "tone--accent",
-    }
-
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes, markup=False)
         self._strips: Sequence[Strip] | None = None
         self._strips_size = Size(0, 0)
         self._plain: Style | None = None
+        self._tones: dict[str, Style] = {}
         self._title = self._subtitle = ""
 
     @property
@@ -66,8 +68,14 @@ class LineWidget(Widget):
         raise NotImplementedError
 
     def tone(self, name: str) -> Style:
-        """Looks up how a tone looks here, by its name after "tone--"; "" is plain text."""
-        return self.get_component_rich_style(f"tone--{name}") if name else self.plain
+        """Looks up how a tone looks on this widget, by its name after "tone--"; "" is plain text."""
+        style = self._tones.get(name)
+        if style is None:
+            style = self.plain
+            if name:
+                style += self.screen.get_component_rich_style(f"tone--{name}", partial=True)
+            self._tones[name] = style
+        return style
 
     def line(self, parts: Iterable[Part], width: int) -> Strip:
         """Joins pieces to a line on this widget's background."""
@@ -119,4 +127,5 @@ class LineWidget(Widget):
     def notify_style_update(self) -> None:
         """Forgets lines in old colours."""
         self._strips = self._plain = None
+        self._tones.clear()
         super().notify_style_update()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from rich.style import Style
 from textual.reactive import reactive
@@ -16,8 +15,6 @@ from .lines import LineWidget, Part, width_of
 
 class MemoryBar(LineWidget):
     """A bar of four fills and a legend with figures; each part has its own character beside its own colour."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"memory--models", "memory--app", "memory--other", "memory--free"}
 
     split = reactive[MemorySplit | None](None, repaint=False, init=False)
 
@@ -69,4 +66,4 @@ class MemoryBar(LineWidget):
         return legend
 
     def _style(self, name: str) -> Style:
-        return self.get_component_rich_style(f"memory--{name.removeprefix('this ')}")
+        return self.tone(name.removeprefix("this "))

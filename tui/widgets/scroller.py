@@ -23,7 +23,6 @@ class Scroller(LineWidget, can_focus=True):
     all the time.
     """
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"scroller--bar", "scroller--track"}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "scroll_lines(-1)", "Up", show=False, id="list.up", tooltip="One line up"),
         Binding("down,j", "scroll_lines(1)", "Down", show=False, id="list.down", tooltip="One line down"),
@@ -139,7 +138,7 @@ class Scroller(LineWidget, can_focus=True):
             return ()
         length = max(1, round(body * body / count))
         start = round((body - length) * self.top / max(1, count - body))
-        bar = self.get_component_rich_style("scroller--bar")
-        track = self.get_component_rich_style("scroller--track")
+        bar = self.tone("accent")
+        track = self.tone("line")
         on, off = self.line([("┃", bar)], 1), self.line([("│", track)], 1)
         return [on if start <= y < start + length else off for y in range(body)]

@@ -53,8 +53,6 @@ class Row:
 class Table(Scroller):
     """A table with a cursor; widths are fixed, so that no text ever moves the others."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"table--head", "table--cursor"}
-
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", "Choose", show=False, id="list.select", tooltip="Choose what is under the cursor"),
     ]
@@ -130,7 +128,7 @@ class Table(Scroller):
 
     def build_head(self, width: int) -> Sequence[Strip]:
         """Gives the line of titles, and the hint where there is nothing else."""
-        style = self.get_component_rich_style("table--head")
+        style = self.tone("head")
         titles = [(fit(column.title, wide, right=column.right), style) for column, wide in self._layout(width)]
         head = self.line(self._spaced(titles, style), width)
         if self.rows:
@@ -141,7 +139,7 @@ class Table(Scroller):
         """Gives one row."""
         row = self.rows[index]
         on_cursor = row.key == self.cursor and self.has_focus
-        cursor = self.get_component_rich_style("table--cursor")
+        cursor = self.tone("cursor")
         places = {column: place for place, column in enumerate(self._columns)}
         parts: list[Part] = []
         for column, wide in self._layout(width):
