@@ -66,6 +66,7 @@ sends, Escape stops the reply; a second Escape leaves the field, so that the num
     def on_mount(self) -> None:
         """Writes the titles and prepares the gathering of tokens."""
         self.flow.write_title("Chat")
+        self.field.cursor_blink = False
         self._flushing = self.set_interval(FLUSH_S, self._flush, pause=True)
 
     def models_changed(self) -> None:

@@ -81,6 +81,7 @@ its files, Enter on a file downloads it. A download that was cancelled or failed
     def on_mount(self) -> None:
         """Writes the titles."""
         self.query_one("#search-row").border_title = "Hugging Face Hub"
+        self.search.cursor_blink = False
         self.results.write_title("Repositories")
         self.files.write_title("Files")
         self.transfers.write_title("Downloads")

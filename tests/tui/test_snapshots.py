@@ -1,0 +1,112 @@
+"""One picture per screen and state. A changed one is looked at before `--snapshot-update`."""
+
+from __future__ import annotations
+
+import logging
+
+import dashboard_fakes as fakes
+import pytest
+from dashboard_pilot import press, settle
+
+STATES = {"empty": fakes.empty, "busy": fakes.busy, "failed": fakes.failed}
+BUSY_PORT = "port 8080 on 127.0.0.1 is taken by another program. Use --port, or stop the other one."
+
+
+def endpoint(state: str) -> fakes.FakeEndpoint:
+    found = fakes.FakeEndpoint()
+    if state == "failed":
+        found.fail(BUSY_PORT)
+    return found
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_overview(run_dashboard, check_snapshot, state, size):
+    async with run_dashboard(STATES[state](), endpoint(state), size) as (app, _):
+        suffix = "" if size == (120, 40) else f"-{size[0]}x{size[1]}"
+        check_snapshot(app, f"overview-{state}{suffix}")
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(("key", "pane"), [("2", "models"), ("5", "log"), ("6", "settings")])
+async def test_panes(run_dashboard, check_snapshot, state, key, pane):
+    async with run_dashboard(STATES[state](), endpoint(state)) as (app, pilot):
+        await press(app, pilot, key)
+        check_snapshot(app, f"{pane}-{state}")
+
+
+async def test_downloads_empty(run_dashboard, check_snapshot):
+    async with run_dashboard(fakes.empty()) as (app, pilot):
+        await press(app, pilot, "3")
+        check_snapshot(app, "downloads-empty")
+
+
+async def test_downloads_busy(run_dashboard, check_snapshot):
+    async with run_dashboard(fakes.busy()) as (app, pilot):
+        await press(app, pilot, "3", *"qwen3", "enter", "enter")
+        check_snapshot(app, "downloads-busy")
+
+
+async def test_downloads_failed(run_dashboard, check_snapshot):
+    source = fakes.failed()
+    async with run_dashboard(source, endpoint("failed")) as (app, pilot):
+        await press(app, pilot, "3", *"qwen3")
+        source.fail_next = fakes.DownloadError("The Hub cannot be reached: no route to host.")
+        await press(app, pilot, "enter")
+        app.clear_notifications()
+        await settle(app, pilot)
+        check_snapshot(app, "downloads-failed")
+
+
+async def test_chat_empty(run_dashboard, check_snapshot):
+    async with run_dashboard(fakes.empty()) as (app, pilot):
+        await press(app, pilot, "4")
+        check_snapshot(app, "chat-empty")
+
+
+async def test_chat_busy(run_dashboard, check_snapshot):
+    source = fakes.busy()
+    source.answer = (
+        "So that if one dies,\nthe dashboard lives on.\n\n```python\nprint('[bold]not markup')\n```"
+    )
+    async with run_dashboard(source) as (app, pilot):
+        await press(app, pilot, "4", *"why", "space", *"processes?", "enter")
+        check_snapshot(app, "chat-busy")
+
+
+async def test_chat_failed(run_dashboard, check_snapshot):
+    source = fakes.busy()
+    async with run_dashboard(source) as (app, pilot):
+        await press(app, pilot, "4", *"hello")
+        source.fail_next = fakes.EngineCrashed(fakes.CODER.id, how="SIGKILL", last_words=("ggml: out of memory",))
+        await press(app, pilot, "enter")
+        check_snapshot(app, "chat-failed")
+
+
+async def test_loading(run_dashboard, check_snapshot):
+    source = fakes.FakeSource()
+    fakes.push_history(source)
+    source.set_status(fakes.CODER.id, state="loading", progress=0.43)
+    source.log(logging.INFO, "engines.process", f"Loading '{fakes.CODER.id}'")
+    async with run_dashboard(source) as (app, _):
+        check_snapshot(app, "overview-loading")
+
+
+async def test_request_details(run_dashboard, check_snapshot):
+    async with run_dashboard(fakes.failed(), endpoint("failed")) as (app, pilot):
+        await press(app, pilot, "down", "enter")
+        check_snapshot(app, "request-failed")
+
+
+async def test_help(run_dashboard, check_snapshot):
+    async with run_dashboard(fakes.busy()) as (app, pilot):
+        await press(app, pilot, "2", "f1")
+        check_snapshot(app, "help-models")
+
+
+@pytest.mark.parametrize("theme", ["impetus-light", "impetus-high-contrast", "impetus-ember", "impetus-fjord"])
+async def test_themes(run_dashboard, check_snapshot, theme):
+    source = fakes.busy()
+    source.config = fakes.Config(dashboard=fakes.DashboardConfig(theme=theme))
+    async with run_dashboard(source) as (app, _):
+        check_snapshot(app, f"theme-{theme.removeprefix('impetus-')}")
