@@ -18,8 +18,10 @@ from contextlib import aclosing, asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from impetus.runtime.config import Config
 from impetus.runtime.engines.process import EngineProcess
 from impetus.runtime.frames import Accepted, Delta, Done, LoadOptions, Stats
+from impetus.runtime.opening import engine_environment
 from impetus.runtime.request import ChatPrompt, GenerateRequest, Message, Sampling, TextPart, TextPrompt
 
 LEAST_RATIO = 1.5
@@ -33,7 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", type=int, default=8)
-    parser.add_argument("--tokens", type=int, default=96)
+    parser.add_argument("--tokens", type=int, default=320)
     options = parser.parse_args()
     ratios: list[float] = []
     overheads: list[float] = []
@@ -57,8 +59,8 @@ def main() -> int:
 async def measure_llama(streams: int, tokens: int) -> tuple[float, float]:
     """Gives the tokens per second of all streams together, while all of them run, and the loop's share in percent."""
     reports: list[Stats] = []
-    # A ratio of speeds needs the same waiting of the engine's threads as a real server has where cores are few.
-    environment = dict(os.environ) | {"OMP_WAIT_POLICY": "PASSIVE"}
+    # The engine's threads wait as they do behind a real server.
+    environment = engine_environment(Config(), os.environ, os.cpu_count() or 1)
     async with opened("llama", find_starter(), LoadOptions(max_sequences=16), environment, reports) as engine:
         request = GenerateRequest(
             model="starter",
