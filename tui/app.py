@@ -13,6 +13,7 @@ from textual import on, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import Provider
+from textual.dom import DOMNode
 from textual.screen import Screen
 
 from ..runtime.errors import ImpetusError
@@ -173,7 +174,9 @@ class ControlCenter(App[None]):
         """Explains the pane and lists the keys."""
         pane = self.control.pane
         keys: dict[str, tuple[list[str], str]] = {}
-        for active in self.screen.active_bindings.values():
+        # What belongs to the pane comes before what works everywhere, and that before the keys of every list.
+        order: dict[DOMNode, int] = {pane: 0, self: 1}
+        for active in sorted(self.screen.active_bindings.values(), key=lambda active: order.get(active.node, 2)):
             binding = active.binding
             if binding.tooltip and binding.id:
                 keys.setdefault(binding.id, ([], binding.tooltip))[0].append(self.get_key_display(binding))

@@ -66,9 +66,7 @@ async def test_chat_empty(run_dashboard, check_snapshot):
 
 async def test_chat_busy(run_dashboard, check_snapshot):
     source = fakes.busy()
-    source.answer = (
-        "So that if one dies,\nthe dashboard lives on.\n\n```python\nprint('[bold]not markup')\n```"
-    )
+    source.answer = "So that if one dies,\nthe dashboard lives on.\n\n```python\nprint('[bold]not markup')\n```"
     async with run_dashboard(source) as (app, pilot):
         await press(app, pilot, "4", *"why", "space", *"processes?", "enter")
         check_snapshot(app, "chat-busy")

@@ -41,7 +41,7 @@ with a comment; they are read when Impetus starts."""
 
     def compose(self) -> ComposeResult:
         """Puts the themes beside the settings."""
-        yield Table((Column("Theme", 0), Column("", 8)), id="themes")
+        yield Table((Column("Theme", 0), Column("", 5)), id="themes")
         yield Facts(id="settings-facts")
 
     def on_mount(self) -> None:

