@@ -14,7 +14,7 @@ from .source import Download, History
 from .widgets.engines import EngineCard
 from .widgets.gauge import Level
 from .widgets.table import Cell, Row
-from .words import DOWNLOADS, PRESSURE, STAGES, THERMAL, UNKNOWN, load_tone, model_word
+from .words import DOWNLOADS, PRESSURE, STAGES, STORES, THERMAL, UNKNOWN, load_tone, model_word
 
 UNTOLD = "not told here"
 HISTORY_POINTS = 240
@@ -196,8 +196,10 @@ def model_facts(status: ModelStatus) -> tuple[tuple[str, str, str], ...]:
     facts = [
         ("state", state, word[1]),
         ("model", " · ".join(part for part in shape if part), ""),
-        ("file", f"{status.model.path} ({size(header.size_bytes)}, from {status.model.store})", "dim"),
+        ("file", f"{status.model.path} ({size(header.size_bytes)}, from {STORES[status.model.store]})", "dim"),
     ]
+    if header.format == "echo":
+        facts[1:] = [("model", "repeats what it is told; for tests and for measuring", "")]
     if status.engine is not None:
         facts.append(("engine", f"{status.engine}, process {status.pid if status.pid is not None else NOTHING}", "dim"))
     if status.failure is not None:

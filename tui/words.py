@@ -6,7 +6,7 @@ from typing import Final
 
 from ..hw.sample import MemoryPressure, ThermalLevel
 from ..runtime.journal import Stage
-from ..runtime.models.model import ModelState, ModelStatus
+from ..runtime.models.model import ModelState, ModelStatus, StoreName
 from .format import percent
 
 Word = tuple[str, str]
@@ -41,6 +41,12 @@ DOWNLOADS: Final[dict[str, Word]] = {
     "done": ("✓ done", "good"),
     "failed": ("✗ failed", "bad"),
     "cancelled": ("⊘ cancelled", "dim"),
+}
+STORES: Final[dict[StoreName, str]] = {
+    "impetus": "the models folder",
+    "huggingface": "the Hugging Face cache",
+    "starter": "the starter package",
+    "builtin": "Impetus itself",
 }
 THERMAL: Final[dict[ThermalLevel, Word]] = {
     "nominal": ("✓ nominal", "good"),

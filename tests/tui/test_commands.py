@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dashboard_fakes as fakes
 import pytest
 from dashboard_pilot import press, settle
@@ -11,6 +13,9 @@ from textual.command import CommandPalette
 from impetus.tui.app import ControlCenter
 from impetus.tui.commands import all_commands
 from impetus.tui.screens.control import PANES, ControlScreen
+from impetus.tui.screens.dialogs import FactsScreen, HelpScreen
+from impetus.tui.widgets.scroller import Scroller
+from impetus.tui.widgets.table import Table
 
 MOVEMENTS = {"focus.next", "focus.previous", "app.palette", "app.quit_anywhere", "downloads.leave"}
 """They only move about, or open the palette itself."""
@@ -90,3 +95,10 @@ async def test_the_palette_finds_a_theme_by_its_name(run_dashboard, typed, theme
         await settle(app, pilot)
         assert app.theme == theme
         assert ("write", "dashboard", "theme", theme) in source.calls
+
+
+def test_the_page_of_keys_knows_every_binding():
+    page = (Path(__file__).parent.parent.parent / "docs" / "keys.md").read_text(encoding="utf-8")
+    others = [binding for owner in (Scroller, Table, FactsScreen, HelpScreen) for binding in owner.__dict__["BINDINGS"]]
+    for binding in [*bindings(), *others]:
+        assert f"| {binding.tooltip} | `{binding.id}` |" in page

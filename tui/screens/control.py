@@ -79,6 +79,7 @@ class ControlScreen(Screen[None]):
         self._palettes = tuple(palettes)
         self._bridge = Bridge(source, endpoint, self.post_message)
         self._seen_errors = 0
+        self._pane_keys: dict[str, str] = {}
 
     @property
     def pane(self) -> Pane:
@@ -216,9 +217,10 @@ class ControlScreen(Screen[None]):
             "downloads": f"↓{active}" if active else "",
             "log": f"✗{errors}" if errors > 0 else "",
         }
-        keys = {active.binding.id: key for key, active in self.active_bindings.items()}
+        # A text field takes the keys of letters and digits away for as long as it has the focus.
+        self._pane_keys.update({active.binding.id: key for key, active in self.active_bindings.items() if active.binding.id})
         self.tab_bar.tabs = tuple(
-            Tab(name, pane.TITLE, keys.get(f"pane.{name}", ""), badges.get(name, "")) for name, pane in PANES.items()
+            Tab(name, pane.TITLE, self._pane_keys.get(f"pane.{name}", ""), badges.get(name, "")) for name, pane in PANES.items()
         )
         self.tab_bar.active = self.current
 
