@@ -18,6 +18,7 @@ from textual.screen import Screen
 
 from ..runtime.errors import ImpetusError
 from .commands import ControlCommands
+from .format import clean
 from .intents import CancelIntent, ModelIntent, PullIntent, ThemeIntent
 from .screens.chat import ChatPane
 from .screens.control import PANES, ControlScreen
@@ -143,7 +144,7 @@ class ControlCenter(App[None]):
 
         async def pull() -> None:
             self.runtime.pull(event.reference)
-            self.notify(event.reference, title="Download begun", markup=False)
+            self.notify(clean(event.reference), title="Download begun", markup=False)
 
         self.attempt(pull, "The download could not begin")
 
@@ -214,10 +215,10 @@ class ControlCenter(App[None]):
         try:
             await act()
         except ImpetusError as error:
-            self.notify(error.message, title=failing, severity="error", timeout=12, markup=False)
+            self.notify(clean(error.message), title=failing, severity="error", timeout=12, markup=False)
         except Exception as error:
             log.exception("%s", failing)
-            self.notify(f"{type(error).__name__}: {error}", title=failing, severity="error", timeout=12, markup=False)
+            self.notify(clean(f"{type(error).__name__}: {error}"), title=failing, severity="error", timeout=12, markup=False)
 
     async def _chat_with(self, model_id: str) -> None:
         await self.run_in_pane("chat", "write")

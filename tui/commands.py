@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
+from .format import clean
 from .intents import CancelIntent, ModelIntent, ThemeIntent
 
 if TYPE_CHECKING:
@@ -68,15 +69,15 @@ def app_commands(app: ControlCenter) -> Iterator[Command]:
 def model_commands(app: ControlCenter) -> Iterator[Command]:
     """Gives load, unload, switch and chat for each model, where they make sense."""
     for status in app.runtime.statuses():
-        model_id = status.model.id
+        model_id, name = status.model.id, clean(status.model.id)
         if status.model.problem is not None:
             continue
         if status.state in {"unloaded", "failed"}:
-            yield Command(f"Load {model_id}", "Bring it into memory", partial(app.post_message, ModelIntent("load", model_id)))
+            yield Command(f"Load {name}", "Bring it into memory", partial(app.post_message, ModelIntent("load", model_id)))
         else:
-            yield Command(f"Unload {model_id}", "Free its memory", partial(app.post_message, ModelIntent("unload", model_id)))
-        yield Command(f"Switch to {model_id}", "Unload all others", partial(app.post_message, ModelIntent("switch", model_id)))
-        yield Command(f"Chat with {model_id}", "In the chat pane", partial(app.post_message, ModelIntent("chat", model_id)))
+            yield Command(f"Unload {name}", "Free its memory", partial(app.post_message, ModelIntent("unload", model_id)))
+        yield Command(f"Switch to {name}", "Unload all others", partial(app.post_message, ModelIntent("switch", model_id)))
+        yield Command(f"Chat with {name}", "In the chat pane", partial(app.post_message, ModelIntent("chat", model_id)))
 
 
 def download_commands(app: ControlCenter) -> Iterator[Command]:
@@ -85,7 +86,7 @@ def download_commands(app: ControlCenter) -> Iterator[Command]:
         if download.state in {"queued", "checking", "downloading"}:
             intent = CancelIntent(download.id)
             yield Command(
-                f"Cancel the download of {download.reference}", "It can go on later", partial(app.post_message, intent)
+                f"Cancel the download of {clean(download.reference)}", "It can go on later", partial(app.post_message, intent)
             )
 
 

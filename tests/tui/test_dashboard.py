@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import dashboard_fakes as fakes
+import pytest
 from dashboard_pilot import beat, press, settle, shown, text_of
 
 from impetus.runtime.errors import DownloadError, LoadFailed, Overloaded
@@ -295,7 +296,7 @@ async def test_ctrl_t_talks_to_the_next_model(run_dashboard):
 async def test_a_search_leads_to_files_and_a_file_to_a_download(run_dashboard):
     source = fakes.FakeSource()
     async with run_dashboard(source) as (app, pilot):
-        await press(app, pilot, "3", *"qwen3", "enter")
+        await press(app, pilot, "3", "slash", *"qwen3", "enter")
         pane = app.control.query_one(DownloadsPane)
         assert ("search", "qwen3") in source.calls
         assert "unsloth/Qwen3-8B-GGUF" in text_of(pane.results)
@@ -311,7 +312,7 @@ async def test_a_download_shows_its_progress_and_can_be_cancelled(run_dashboard)
     source = fakes.FakeSource()
     download = source.add_download("a/b:Q4_K_M", total_bytes=4 * fakes.GIB, state="downloading")
     async with run_dashboard(source) as (app, pilot):
-        await press(app, pilot, "3", "escape")
+        await press(app, pilot, "3")
         pane = app.control.query_one(DownloadsPane)
         download.done_bytes, download.rate_bytes_per_s = fakes.GIB, 50e6
         source.changed()
@@ -326,7 +327,7 @@ async def test_a_download_shows_its_progress_and_can_be_cancelled(run_dashboard)
 async def test_typed_references_download_at_once_and_repositories_list_their_files(run_dashboard):
     source = fakes.FakeSource()
     async with run_dashboard(source) as (app, pilot):
-        await press(app, pilot, "3")
+        await press(app, pilot, "3", "slash")
         pane = app.control.query_one(DownloadsPane)
         pane.search.value = "a/b:Q8_0"
         await press(app, pilot, "enter")
@@ -341,7 +342,7 @@ async def test_a_hub_that_does_not_answer_is_told(run_dashboard):
     source = fakes.FakeSource()
     source.fail_next = DownloadError("The Hub cannot be reached.")
     async with run_dashboard(source) as (app, pilot):
-        await press(app, pilot, "3", *"qwen", "enter")
+        await press(app, pilot, "3", "slash", *"qwen", "enter")
         assert "✗ The Hub cannot be reached." in text_of(app.control.query_one(DownloadsPane).results)
         assert "The Hub cannot be reached." in notices(app)
 
@@ -387,3 +388,52 @@ async def test_q_quits(run_dashboard):
         await pilot.pause()
         assert app._exit
         assert app.return_code == 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 5), (40, 12), (79, 23)], ids=str)
+async def test_even_tiny_terminals_are_drawn_on(run_dashboard, size):
+    async with run_dashboard(fakes.busy(), size=size) as (app, pilot):
+        for key in "235614":
+            await press(app, pilot, key)
+            shown(app)
+        assert app.control.current == "chat"
+
+
+async def test_leaving_in_the_middle_of_a_reply_stops_it(run_dashboard):
+    source = fakes.FakeSource()
+    source.set_ready(fakes.SMOL.id)
+    source.gate = asyncio.Event()
+    async with run_dashboard(source) as (app, pilot):
+        await press(app, pilot, "4", *"hi")
+        await pilot.press("enter")
+        await pilot.pause()
+        await pilot.press("ctrl+q")
+    assert source.journal.newest(1)[0].stage == "cancelled"
+    assert app.return_code == 0
+
+
+async def test_a_click_takes_a_row_and_a_second_one_chooses_it(run_dashboard):
+    source = fakes.FakeSource()
+    async with run_dashboard(source) as (app, pilot):
+        await press(app, pilot, "2")
+        await pilot.click("#models-table", offset=(5, 4))
+        await settle(app, pilot)
+        assert app.control.query_one(ModelsPane).table.cursor == fakes.CODER.id
+        await pilot.click("#models-table", offset=(5, 5), times=2)
+        await settle(app, pilot)
+        assert source.calls == [("load", fakes.SMOL.id)]
+
+
+async def test_names_of_files_cannot_write_to_the_terminal(run_dashboard):
+    evil = fakes.replace(fakes.SMOL, id="evil\x1b]0;title\x07[red]name")
+    source = fakes.FakeSource(models=(evil,))
+    source.fail_next = LoadFailed(evil.id, "\x1b[2J")
+    async with run_dashboard(source) as (app, pilot):
+        source.add_request("failed", model_id=evil.id, client="\x1b[31mclient", error="\x9b31m")
+        await press(app, pilot, "2", "l", "1")
+        await beat(app, pilot)
+        for key in ("enter", "escape", "2", "4", "escape"):
+            await press(app, pilot, key)
+            text = shown(app)
+            assert not any(character in text for character in "\x1b\x07\x9b")
+        assert "[red]name" in text

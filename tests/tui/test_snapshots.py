@@ -43,14 +43,14 @@ async def test_downloads_empty(run_dashboard, check_snapshot):
 
 async def test_downloads_busy(run_dashboard, check_snapshot):
     async with run_dashboard(fakes.busy()) as (app, pilot):
-        await press(app, pilot, "3", *"qwen3", "enter", "enter")
+        await press(app, pilot, "3", "slash", *"qwen3", "enter", "enter")
         check_snapshot(app, "downloads-busy")
 
 
 async def test_downloads_failed(run_dashboard, check_snapshot):
     source = fakes.failed()
     async with run_dashboard(source, endpoint("failed")) as (app, pilot):
-        await press(app, pilot, "3", *"qwen3")
+        await press(app, pilot, "3", "slash", *"qwen3")
         source.fail_next = fakes.DownloadError("The Hub cannot be reached: no route to host.")
         await press(app, pilot, "enter")
         app.clear_notifications()

@@ -13,7 +13,7 @@ from textual.containers import Container
 from textual.widgets import Input, Static
 
 from ...runtime.errors import ImpetusError
-from ..format import NOTHING, count, size
+from ..format import NOTHING, clean, count, size
 from ..intents import CancelIntent, PullIntent
 from ..source import Endpoint, HubFile, HubModel, Source
 from ..views import download_rows
@@ -45,11 +45,11 @@ class DownloadsPane(Pane):
     """Search, results, files, and the downloads themselves."""
 
     TITLE = "Downloads"
-    FOCUS = "#search"
+    FOCUS = "#hub-models"
     HELP: ClassVar[str | None] = """\
-Gets models from the Hugging Face Hub. This is the one pane that needs the internet. Type words to search, or the name \
-`owner/repo` to see its files at once, or `owner/repo:Q4_K_M` to download without looking. Enter on a repository lists \
-its files, Enter on a file downloads it. A download that was cancelled or failed goes on where it stopped."""
+Gets models from the Hugging Face Hub. This is the one pane that needs the internet. `/` goes to the field: type words to \
+search, or the name `owner/repo` to see its files at once, or `owner/repo:Q4_K_M` to download without looking. Enter on a \
+repository lists its files, Enter on a file downloads it. A download that was cancelled or failed goes on where it stopped."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "search", "Search", id="downloads.search", tooltip="Go to the search field"),
         Binding("p", "pull", "Pull", id="downloads.pull", tooltip="Download what is under the cursor"),
@@ -74,7 +74,7 @@ its files, Enter on a file downloads it. A download that was cancelled or failed
             yield Input(placeholder="Search, or owner/repo, or owner/repo:Q4_K_M", id="search", select_on_focus=False)
             yield Static("⇅ needs the internet", id="online-note", markup=False)
         with Container(id="hub"):
-            yield Table(MODEL_COLUMNS, id="hub-models", hint="Type what you look for and press Enter.\nTry: qwen3 gguf")
+            yield Table(MODEL_COLUMNS, id="hub-models", hint="Press / and type what you look for.")
             yield Table(FILE_COLUMNS, id="hub-files", hint="Enter on a repository lists its files.")
         yield Table(DOWNLOAD_COLUMNS, id="transfers", hint="Nothing was downloaded in this session.")
 
@@ -177,7 +177,7 @@ its files, Enter on a file downloads it. A download that was cancelled or failed
 
     def _fail(self, table: Table, error: ImpetusError) -> None:
         table.hint = f"✗ {error.message}"
-        self.notify(error.message, title="The Hub", severity="error", markup=False)
+        self.notify(clean(error.message), title="The Hub", severity="error", markup=False)
 
 
 def _model_rows(models: Sequence[HubModel]) -> tuple[Row, ...]:

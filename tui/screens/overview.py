@@ -103,7 +103,7 @@ and the newest requests. ↑ and ↓ walk through the requests; Enter shows all 
         self.set_class(not statuses, "-empty")
         self.engines.cards = engine_cards(statuses, self.source.engine_stats(), self._process_bytes())
         loaded = any(status.state == "ready" for status in statuses)
-        self.chart.hint = "No tokens yet" if loaded else "No model is loaded"
+        self.chart.hint = "No tokens in the last minutes" if loaded else "No model is loaded"
 
     def requests_changed(self) -> None:
         """Sets the table."""

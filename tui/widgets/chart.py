@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,8 @@ from textual.strip import Strip
 
 from ..format import fit, one_line, rate
 from .lines import LineWidget, Part, width_of
+
+log = logging.getLogger(__name__)
 
 MARKS: Final = ("A", "B", "C", "D")
 """Stand in the legend and on the curves."""
@@ -108,6 +111,8 @@ class Chart(LineWidget):
                 self._canvas_size = size
                 self.write_subtitle(f"now {rate(sum(trace.rates[-1] for trace in self.traces if trace.rates))} tok/s")
                 self.rebuild()
+        except Exception:
+            log.exception("The throughput could not be drawn")
         finally:
             self._drawing = False
 

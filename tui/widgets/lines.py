@@ -111,6 +111,8 @@ class LineWidget(Widget):
 
     def rebuild(self) -> None:
         """Builds the lines anew and repaints those that differ; the frame and the rest stay as they are."""
+        if not self.is_attached:
+            return
         old, size = self._strips, self.size
         if old is None or self._strips_size != size:
             self.refresh()

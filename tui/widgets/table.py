@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
 
-from ..format import fit, one_line
+from ..format import clean, fit, one_line
 from .lines import Part
 from .scroller import Scroller
 
@@ -133,7 +133,7 @@ class Table(Scroller):
         head = self.line(self._spaced(titles, style), width)
         if self.rows:
             return [head]
-        return [head, *(self.line([(f" {text}", self.tone("dim"))], width) for text in self.hint.split("\n") if text)]
+        return [head, *(self.line([(f" {clean(text)}", self.tone("dim"))], width) for text in self.hint.split("\n") if text)]
 
     def build_line(self, index: int, width: int) -> Strip:
         """Gives one row."""
