@@ -9,17 +9,18 @@ EXTRAS ?= starter
 ARGS ?=
 
 # On x86-64 Linux the GGUF engine is built without AMX, whose code GCC 12 compiles wrongly, and with just the vector
-# instructions of this CPU. uv keys its wheels by these switches, so that one built alike is reused.
+# instructions of this CPU. The wheel is kept under a name made of these switches, so that only a wheel built alike is reused.
 ifeq ($(shell uname -sm),Linux x86_64)
 has = $(shell grep -qw $(1) /proc/cpuinfo && echo ON || echo OFF)
-define ENGINE_SWITCHES
-GGML_NATIVE=OFF GGML_AVX=$(call has,avx) GGML_AVX2=$(call has,avx2) GGML_FMA=$(call has,fma) GGML_F16C=$(call has,f16c) \
-GGML_BMI2=$(call has,bmi2) GGML_AVX_VNNI=$(call has,avx_vnni) GGML_AVX512=$(call has,avx512f) \
-GGML_AVX512_VBMI=$(call has,avx512vbmi) GGML_AVX512_VNNI=$(call has,avx512_vnni) GGML_AVX512_BF16=$(call has,avx512_bf16)
-endef
+ENGINE_SWITCHES := GGML_NATIVE=OFF GGML_AVX=$(call has,avx) GGML_AVX2=$(call has,avx2) GGML_FMA=$(call has,fma) \
+	GGML_F16C=$(call has,f16c) GGML_BMI2=$(call has,bmi2) GGML_AVX_VNNI=$(call has,avx_vnni) GGML_AVX512=$(call has,avx512f) \
+	GGML_AVX512_VBMI=$(call has,avx512vbmi) GGML_AVX512_VNNI=$(call has,avx512_vnni) \
+	GGML_AVX512_BF16=$(call has,avx512_bf16)
+CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/impetus/wheels
+WITHOUT_ENGINE := --no-install-package llama-cpp-python
+ENGINE := $(VENV)/.engine
 endif
-SYNC = $(UV) sync --frozen --inexact --no-install-project $(foreach extra,$(EXTRAS),--extra $(extra)) \
-	$(foreach switch,$(ENGINE_SWITCHES),--config-settings-package llama-cpp-python:cmake.define.$(switch))
+SYNC = $(UV) sync --frozen --inexact --no-install-project $(WITHOUT_ENGINE) $(foreach extra,$(EXTRAS),--extra $(extra))
 
 SOURCES := pyproject.toml impetus.toml py.typed README.md LICENSE $(wildcard *.py) \
 	$(shell find api hw runtime tui themes -name '*.py' -o -name '*.tcss' -o -name '*.toml')
@@ -61,16 +62,31 @@ endif
 	@test -x "$(UV)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@touch $@
 
-# The GGUF engine is compiled once, which takes some minutes.
-$(VENV)/.ready-run: pyproject.toml uv.lock | $(VENV)/.uv
-	@echo "Installing what Impetus needs (the first time compiles the GGUF engine: some minutes)"
+$(VENV)/.ready-run: pyproject.toml uv.lock $(ENGINE) | $(VENV)/.uv
+	@echo "Installing what Impetus needs"
 	@$(SYNC) --no-dev
 	@touch $@
 
-$(VENV)/.ready-test: pyproject.toml uv.lock | $(VENV)/.uv
-	@echo "Installing what Impetus and its tests need (the first time compiles the GGUF engine: some minutes)"
+$(VENV)/.ready-test: pyproject.toml uv.lock $(ENGINE) | $(VENV)/.uv
+	@echo "Installing what Impetus and its tests need"
 	@$(SYNC)
 	@touch $@ $(VENV)/.ready-run
+
+# What uv.lock says of the engine (its version and checksum) and how it is built here: the name of the wheel's folder.
+$(VENV)/.engine: uv.lock | $(VENV)/.uv
+	@$(UV) export --quiet --frozen --no-dev --no-emit-project | grep -A1 '^llama-cpp-python==' | sed '/^--$$/d' > $@.lock
+	@key=$$( (cat $@.lock; echo "$(ENGINE_SWITCHES)"; $(BIN)/python -V) | sha256sum | cut -c1-16); \
+	folder="$(CACHE)/$$key"; \
+	if ! ls "$$folder"/llama_cpp_python-*.whl >/dev/null 2>&1; then \
+		echo "Compiling the GGUF engine for this CPU: once, about five minutes on two cores"; \
+		rm -rf "$$folder.new" && \
+		$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-cache-dir --require-hashes \
+			$(foreach switch,$(ENGINE_SWITCHES),--config-settings=cmake.define.$(switch)) \
+			--wheel-dir "$$folder.new" -r $@.lock && \
+		mkdir -p "$(CACHE)" && rm -rf "$$folder" && mv "$$folder.new" "$$folder" || exit 1; \
+	fi; \
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --reinstall-package llama-cpp-python "$$folder"/*.whl
+	@touch $@
 
 $(VENV)/.installed: $(SOURCES) $(VENV)/.ready-run
 	@rm -rf build

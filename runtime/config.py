@@ -210,8 +210,8 @@ _LEAST: dict[tuple[str, str], float] = {
     ("server", "port"): 0, ("server", "max_body_mb"): 1, ("server", "heartbeat_s"): 0.1,
     ("models", "max_loaded"): 1, ("models", "idle_unload_s"): 0,
     ("engine", "threads"): 0, ("engine", "prefill_threads"): 0, ("engine", "context_length"): 0,
-    ("engine", "batch_tokens"): 1, ("engine", "max_sequences"): 1, ("engine", "gpu_layers"): -1, ("engine", "load_timeout_s"): 1,
-    ("scheduler", "max_queue"): 0, ("dashboard", "refresh_s"): 0.2,
+    ("engine", "batch_tokens"): 1, ("engine", "max_sequences"): 1, ("engine", "gpu_layers"): -1,
+    ("engine", "load_timeout_s"): 1, ("scheduler", "max_queue"): 0, ("dashboard", "refresh_s"): 0.2,
 }  # fmt: skip
 _MOST: dict[tuple[str, str], float] = {
     ("server", "port"): 65535,

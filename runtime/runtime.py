@@ -151,6 +151,7 @@ class Runtime:
 
     async def switch(self, model_id: str) -> None:
         """Unloads every other model and loads this one; raises as `load` does."""
+        await self.scanned.wait()
         model = self.resolve(model_id)
         for status in self.statuses():
             if status.model.id != model.id and status.state != "unloaded":
@@ -175,9 +176,9 @@ class Runtime:
             model = self.resolve(request.model)
             record.model = model.id
             with self._scheduler.admit():
-                self.journal.move(record, "loading")
+                if self._residency.status(model).state != "ready":
+                    self.journal.move(record, "loading")
                 async with self._residency.use(model, load=self.config.models.load_on_request) as (engine, context_length):
-                    self.journal.move(record, "prefill")
                     choices = generate_choices(engine, request, model=model.id, context_length=context_length)
                     counted = [0] * request.n
                     async with aclosing(choices) as batches:
@@ -265,6 +266,7 @@ class Runtime:
                     record.finish_reason = event.reason
                     record.cached_tokens = event.cached_tokens
                 case Admitted():
+                    self.journal.move(record, "prefill")
                     record.prompt_tokens = event.prompt_tokens
                     by_model = self.journal.prompt_tokens_by_model
                     by_model[record.model] = by_model.get(record.model, 0) + event.prompt_tokens

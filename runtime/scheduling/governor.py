@@ -24,8 +24,8 @@ class Refusal:
         """What the user reads."""
         return (
             f"it needs {self.needed_bytes / GIB:.1f} GiB, but only {self.available_bytes / GIB:.1f} GiB are available, "
-            f"of which {self.reserve_bytes / GIB:.1f} GiB are left to the system. Unload another model, close other apps, or set a "
-            f"smaller engine.context_length."
+            f"of which {self.reserve_bytes / GIB:.1f} GiB are left to the system. "
+            "Unload another model, close other apps, or set a smaller engine.context_length."
         )
 
 

@@ -39,6 +39,9 @@ class Resident:
         self.failure: str | None = None
         self.idle = asyncio.Event()
         self.idle.set()
+        self.settled = asyncio.Event()
+        """Set while no unload is under way."""
+        self.settled.set()
         self.loading: asyncio.Task[EngineProcess] | None = None
         self.restart: asyncio.Task[None] | None = None
         self.backoff = RestartBackoff()
@@ -162,15 +165,20 @@ class Residency:
             return
         await self._stop_tasks(resident)
         resident.backoff = RestartBackoff()
-        if resident.engine is not None:
-            self._move(resident, "unloading")
-            try:
-                async with asyncio.timeout(SWITCH_GRACE_S):
-                    await resident.idle.wait()
-            except TimeoutError:
-                log.warning("%s is unloaded although %d requests still run in it", model_id, resident.running)
+        if resident.engine is None:
+            self._move(resident, "unloaded")
+            return
+        resident.settled.clear()
+        self._move(resident, "unloading")
+        try:
+            async with asyncio.timeout(SWITCH_GRACE_S):
+                await resident.idle.wait()
+        except TimeoutError:
+            log.warning("%s is unloaded although %d requests still run in it", model_id, resident.running)
+        finally:
             await self._end(resident)
-        self._move(resident, "unloaded")
+            self._move(resident, "unloaded")
+            resident.settled.set()
         log.info("unloaded %s", model_id)
 
     async def unload_idle(self, *, idle_s: float) -> None:
@@ -188,6 +196,8 @@ class Residency:
 
     async def _load(self, resident: Resident) -> EngineProcess:
         model = resident.model
+        # What is on its way out goes first: two engines of one model would need the memory twice.
+        await resident.settled.wait()
         self._move(resident, "loading")
         async with self._one_load:
             choice = choose_engine(model.header)
@@ -208,7 +218,10 @@ class Residency:
             started_s = time.monotonic()
             for reason in plan.reasons:
                 log.info("%s: %s", model.id, reason)
-            resident.ready = await engine.start()
+            ready = await engine.start()
+            if not engine.alive:
+                raise LoadFailed(model.id, "its engine ended as soon as it was ready.")
+            resident.ready = ready
         resident.engine = engine
         resident.load_s = time.monotonic() - started_s
         resident.used_s = time.monotonic()
@@ -249,6 +262,9 @@ class Residency:
         if task.cancelled():
             self._move(resident, "unloaded")
         elif (error := task.exception()) is not None:
+            if isinstance(error, Overloaded):
+                self._move(resident, "unloaded")
+                return
             message = error.message if isinstance(error, ImpetusError) else f"{type(error).__name__}: {error}"
             if isinstance(error, EngineError):
                 log.error("%s", message)

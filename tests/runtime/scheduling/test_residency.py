@@ -1,0 +1,172 @@
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from impetus.runtime.errors import LoadFailed, Overloaded, UnservableModel
+from impetus.runtime.formats.header import Header
+from impetus.runtime.frames import LoadOptions
+from impetus.runtime.models.model import Model
+from impetus.runtime.scheduling.governor import Governor
+from impetus.runtime.scheduling.residency import Residency
+from impetus.runtime.tuning.plan import LoadPlan
+
+GIB = 1024**3
+
+
+def echo_model(name: str, problem: str | None = None) -> Model:
+    return Model(name, Path(name), "builtin", Header("echo", 0), problem)
+
+
+A, B, C = (echo_model(name) for name in "abc")
+
+
+class Machine:
+    """What the governor is told; loading a model takes what it needs."""
+
+    def __init__(self, *, total: int = 16 * GIB, available: int = 16 * GIB) -> None:
+        self.total, self.available = total, available
+
+    def read(self) -> tuple[int | None, int | None]:
+        return self.total, self.available
+
+
+class Watched:
+    """A residency, and how to wait for its changes."""
+
+    def __init__(self, owner: Residency, changed: asyncio.Event) -> None:
+        self.owner, self._changed = owner, changed
+
+    def states(self) -> dict[str, str]:
+        return {resident.model.id: resident.state for resident in self.owner.residents()}
+
+    async def reached(self, model_id: str, state: str) -> None:
+        while self.states().get(model_id) != state:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+@asynccontextmanager
+async def residency(*, max_loaded: int = 2, needed: int = 0, machine: Machine | None = None) -> AsyncGenerator[Watched]:
+    changed = asyncio.Event()
+    owner = Residency(
+        plan=lambda _: LoadPlan(LoadOptions(), needed, ()),
+        governor=Governor(read_memory=(machine or Machine()).read),
+        environment={"PATH": os.environ["PATH"]},
+        max_loaded=max_loaded,
+        load_timeout_s=30,
+        on_change=changed.set,
+    )
+    try:
+        async with asyncio.timeout(60):
+            yield Watched(owner, changed)
+    finally:
+        await owner.close()
+
+
+async def test_the_model_unused_for_longest_makes_room() -> None:
+    async with residency() as watched:
+        await watched.owner.load(A)
+        await watched.owner.load(B)
+        async with watched.owner.use(A, load=True):
+            pass
+        await watched.owner.load(C)
+        assert watched.states() == {"a": "ready", "b": "unloaded", "c": "ready"}
+
+
+async def test_a_busy_model_is_never_evicted() -> None:
+    async with residency(max_loaded=1) as watched, watched.owner.use(A, load=True):
+        with pytest.raises(Overloaded, match=r"'b'.*a is busy"):
+            await watched.owner.load(B)
+        assert watched.states() == {"a": "ready", "b": "unloaded"}
+
+
+async def test_a_model_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
+    async with residency(needed=10 * GIB, machine=Machine(available=9 * GIB)) as watched:
+        with pytest.raises(LoadFailed) as caught:
+            await watched.owner.load(A)
+        for figure in ("10.0 GiB", "9.0 GiB", "1.6 GiB"):
+            assert figure in caught.value.message
+        assert watched.owner.status(A).failure == caught.value.message
+
+
+async def test_where_memory_is_unknown_nothing_is_refused() -> None:
+    governor = Governor(read_memory=lambda: (None, None))
+    assert governor.refuse(10**15) is None
+
+
+async def test_an_unload_ends_a_load_and_tells_who_waits_for_it() -> None:
+    async with residency() as watched:
+        load = asyncio.create_task(watched.owner.load(A))
+        await watched.reached("a", "loading")
+        await watched.owner.unload("a")
+        with pytest.raises(LoadFailed, match="unloaded while it loaded"):
+            await load
+        assert watched.states() == {"a": "unloaded"}
+        await watched.owner.load(A)
+        assert watched.states() == {"a": "ready"}
+
+
+async def test_a_caller_that_leaves_does_not_end_a_shared_load() -> None:
+    async with residency() as watched:
+        first, second = (asyncio.create_task(watched.owner.load(A)) for _ in range(2))
+        await watched.reached("a", "loading")
+        first.cancel()
+        engine = await second
+        assert engine.alive
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+
+async def test_an_unload_waits_for_running_requests() -> None:
+    async with residency() as watched:
+        async with AsyncExitStack() as stack:
+            engine, _ = await stack.enter_async_context(watched.owner.use(A, load=True))
+            unload = asyncio.create_task(watched.owner.unload("a"))
+            await watched.reached("a", "unloading")
+            assert engine.alive
+        await unload
+        assert not engine.alive
+
+
+async def test_a_request_for_a_model_that_is_being_unloaded_loads_it_again() -> None:
+    async with residency() as watched:
+        async with AsyncExitStack() as stack:
+            first, _ = await stack.enter_async_context(watched.owner.use(A, load=True))
+            unload = asyncio.create_task(watched.owner.unload("a"))
+            await watched.reached("a", "unloading")
+            again = asyncio.create_task(watched.owner.load(A))
+            await asyncio.sleep(0)
+        await unload
+        second = await again
+        assert (first.alive, second.alive, watched.states()) == (False, True, {"a": "ready"})
+
+
+async def test_idle_models_are_unloaded_and_used_ones_kept() -> None:
+    async with residency() as watched:
+        await watched.owner.load(A)
+        async with watched.owner.use(B, load=True):
+            await watched.owner.unload_idle(idle_s=0)
+            assert watched.states() == {"a": "unloaded", "b": "ready"}
+
+
+async def test_a_model_with_a_problem_is_not_tried() -> None:
+    async with residency() as watched:
+        with pytest.raises(UnservableModel, match="cut short"):
+            await watched.owner.load(echo_model("damaged", "the file is cut short"))
+        with pytest.raises(UnservableModel, match="not loaded"):
+            async with watched.owner.use(A, load=False):
+                pass
+
+
+async def test_closing_ends_every_process_also_one_that_loads() -> None:
+    async with residency() as watched:
+        await watched.owner.load(A)
+        loading = asyncio.create_task(watched.owner.load(B))
+        await watched.reached("b", "loading")
+    await asyncio.gather(loading, return_exceptions=True)
+    assert [child for child in psutil.Process().children() if "impetus.runtime.worker" in " ".join(child.cmdline())] == []
