@@ -227,13 +227,13 @@ async def test_chat_streams_counts_and_keeps_the_conversation(run_dashboard):
     source = fakes.FakeSource()
     source.set_ready(fakes.SMOL.id)
     async with run_dashboard(source) as (app, pilot):
-        await press(app, pilot, "4", *"hi", "enter")
+        await press(app, pilot, "4", "=hi", "enter")
         pane = app.control.query_one(ChatPane)
         assert pane.model_id == fakes.SMOL.id
         assert "Hello! How can I help you today?" in text_of(pane.flow)
         record = source.journal.newest(1)[0]
         assert (record.client, record.route, record.stage, record.completion_tokens) == ("dashboard", "dashboard", "done", 7)
-        await press(app, pilot, *"more", "enter")
+        await press(app, pilot, "=more", "enter")
         assert [message.role for message in pane._messages] == ["user", "assistant", "user", "assistant"]
         await press(app, pilot, "ctrl+n")
         assert pane._messages == []
@@ -245,7 +245,7 @@ async def test_escape_stops_a_reply_and_then_leaves_the_field(run_dashboard):
     source.set_ready(fakes.SMOL.id)
     source.gate = asyncio.Event()
     async with run_dashboard(source) as (app, pilot):
-        await press(app, pilot, "4", *"hi")
+        await press(app, pilot, "4", "=hi")
         await pilot.press("enter")
         await pilot.pause()
         pane = app.control.query_one(ChatPane)
@@ -262,7 +262,7 @@ async def test_escape_stops_a_reply_and_then_leaves_the_field(run_dashboard):
 async def test_a_failed_reply_is_told_in_the_conversation(run_dashboard):
     source = fakes.FakeSource()
     async with run_dashboard(source) as (app, pilot):
-        await press(app, pilot, "4", *"hi")
+        await press(app, pilot, "4", "=hi")
         source.fail_next = Overloaded("All 272 places are taken. [red]Try again[/red].")
         await press(app, pilot, "enter")
         assert "[red]Try again[/red]" in text_of(app.control.query_one(ChatPane).flow)
@@ -272,7 +272,7 @@ async def test_model_output_cannot_move_the_cursor_or_write_markup(run_dashboard
     source = fakes.FakeSource()
     source.answer = "[bold]plain[/bold] \x1b[2J\x1b[31mred \u202egnirts\nsecond"
     async with run_dashboard(source) as (app, pilot):
-        await press(app, pilot, "4", *"hi", "enter")
+        await press(app, pilot, "4", "=hi", "enter")
         text = text_of(app.control.query_one(ChatPane).flow)
         assert "[bold]plain[/bold]" in text
         assert "\x1b" not in text
@@ -281,7 +281,7 @@ async def test_model_output_cannot_move_the_cursor_or_write_markup(run_dashboard
 
 async def test_chat_without_a_model_says_so(run_dashboard):
     async with run_dashboard(fakes.empty()) as (app, pilot):
-        await press(app, pilot, "4", *"hi", "enter")
+        await press(app, pilot, "4", "=hi", "enter")
         assert any("no model" in notice for notice in notices(app))
 
 
@@ -296,7 +296,7 @@ async def test_ctrl_t_talks_to_the_next_model(run_dashboard):
 async def test_a_search_leads_to_files_and_a_file_to_a_download(run_dashboard):
     source = fakes.FakeSource()
     async with run_dashboard(source) as (app, pilot):
-        await press(app, pilot, "3", "slash", *"qwen3", "enter")
+        await press(app, pilot, "3", "slash", "=qwen3", "enter")
         pane = app.control.query_one(DownloadsPane)
         assert ("search", "qwen3") in source.calls
         assert "unsloth/Qwen3-8B-GGUF" in text_of(pane.results)
@@ -342,7 +342,7 @@ async def test_a_hub_that_does_not_answer_is_told(run_dashboard):
     source = fakes.FakeSource()
     source.fail_next = DownloadError("The Hub cannot be reached.")
     async with run_dashboard(source) as (app, pilot):
-        await press(app, pilot, "3", "slash", *"qwen", "enter")
+        await press(app, pilot, "3", "slash", "=qwen", "enter")
         assert "✗ The Hub cannot be reached." in text_of(app.control.query_one(DownloadsPane).results)
         assert "The Hub cannot be reached." in notices(app)
 
@@ -404,7 +404,7 @@ async def test_leaving_in_the_middle_of_a_reply_stops_it(run_dashboard):
     source.set_ready(fakes.SMOL.id)
     source.gate = asyncio.Event()
     async with run_dashboard(source) as (app, pilot):
-        await press(app, pilot, "4", *"hi")
+        await press(app, pilot, "4", "=hi")
         await pilot.press("enter")
         await pilot.pause()
         await pilot.press("ctrl+q")

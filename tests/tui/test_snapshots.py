@@ -43,14 +43,14 @@ async def test_downloads_empty(run_dashboard, check_snapshot):
 
 async def test_downloads_busy(run_dashboard, check_snapshot):
     async with run_dashboard(fakes.busy()) as (app, pilot):
-        await press(app, pilot, "3", "slash", *"qwen3", "enter", "enter")
+        await press(app, pilot, "3", "slash", "=qwen3", "enter", "enter")
         check_snapshot(app, "downloads-busy")
 
 
 async def test_downloads_failed(run_dashboard, check_snapshot):
     source = fakes.failed()
     async with run_dashboard(source, endpoint("failed")) as (app, pilot):
-        await press(app, pilot, "3", "slash", *"qwen3")
+        await press(app, pilot, "3", "slash", "=qwen3")
         source.fail_next = fakes.DownloadError("The Hub cannot be reached: no route to host.")
         await press(app, pilot, "enter")
         app.clear_notifications()
@@ -68,14 +68,14 @@ async def test_chat_busy(run_dashboard, check_snapshot):
     source = fakes.busy()
     source.answer = "So that if one dies,\nthe dashboard lives on.\n\n```python\nprint('[bold]not markup')\n```"
     async with run_dashboard(source) as (app, pilot):
-        await press(app, pilot, "4", *"why", "space", *"processes?", "enter")
+        await press(app, pilot, "4", "=why processes?", "enter")
         check_snapshot(app, "chat-busy")
 
 
 async def test_chat_failed(run_dashboard, check_snapshot):
     source = fakes.busy()
     async with run_dashboard(source) as (app, pilot):
-        await press(app, pilot, "4", *"hello")
+        await press(app, pilot, "4", "=hello")
         source.fail_next = fakes.EngineCrashed(fakes.CODER.id, how="SIGKILL", last_words=("ggml: out of memory",))
         await press(app, pilot, "enter")
         check_snapshot(app, "chat-failed")
