@@ -1,3 +1,4 @@
+import itertools
 import tomllib
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def test_the_shipped_file_states_every_setting_with_its_default() -> None:
 
 def test_every_setting_in_the_shipped_file_has_a_comment() -> None:
     lines = SHIPPED.read_text().splitlines()
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in itertools.pairwise(lines):
         if "=" in line and not line.startswith("#"):
             assert before.startswith("#"), line
 

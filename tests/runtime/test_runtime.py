@@ -10,7 +10,7 @@ import pytest
 
 from impetus.runtime.errors import ContextOverflow, EngineCrashed, Overloaded, UnknownModel, UnservableModel
 from impetus.runtime.events import Admitted, Event, Finished, TextDelta
-from impetus.runtime.journal import RequestRecord
+from impetus.runtime.journal import RequestRecord, Stage
 from impetus.runtime.models.model import ModelStatus
 from impetus.runtime.request import ChatPrompt, GenerateRequest, Message, TextPart, TextPrompt
 from impetus.runtime.runtime import Runtime
@@ -53,17 +53,26 @@ async def until(runtime: Runtime, condition: Callable[[], bool]) -> None:
         remove()
 
 
-async def until_inside(runtime: Runtime, count: int) -> None:
-    """Waits until so many requests have come past admission."""
+async def until_journal(runtime: Runtime, condition: Callable[[], bool]) -> None:
     changed = asyncio.Event()
     remove = runtime.journal.listen(lambda _: changed.set())
     try:
         async with asyncio.timeout(30):
-            while sum(record.stage in ("loading", "prefill", "decode") for record in runtime.journal) < count:
+            while not condition():
                 await changed.wait()
                 changed.clear()
     finally:
         remove()
+
+
+async def until_stage(runtime: Runtime, record: RequestRecord, stage: Stage) -> None:
+    await until_journal(runtime, lambda: record.stage == stage)
+
+
+async def until_inside(runtime: Runtime, count: int) -> None:
+    """Waits until so many requests have come past admission."""
+    inside = ("loading", "prefill", "decode")
+    await until_journal(runtime, lambda: sum(record.stage in inside for record in runtime.journal) >= count)
 
 
 async def test_a_request_loads_its_model_and_streams_its_answer(opened: OpenRuntime) -> None:
@@ -156,12 +165,11 @@ async def test_a_killed_engine_fails_its_requests_at_once_and_comes_back(opened:
         pid = status(runtime).pid
         assert pid is not None
         record = opened_record(runtime)
+        answer = asyncio.create_task(run(runtime, chat("x", max_tokens=10**6, echo_tps=50.0), record))
+        await until_stage(runtime, record, "decode")
+        os.kill(pid, signal.SIGKILL)
         with pytest.raises(EngineCrashed, match="SIGKILL"):
-            async with asyncio.timeout(20), aclosing(runtime.generate(chat("x", max_tokens=10**6, echo_tps=50.0), record)) as batches:
-                async for _ in batches:
-                    if record.completion_tokens == 0:
-                        continue
-                    os.kill(pid, signal.SIGKILL)
+            await answer
         assert record.stage == "failed"
         assert "SIGKILL" in (record.error or "")
         async with asyncio.timeout(5):
