@@ -25,7 +25,7 @@ from .screens.control import PANES, ControlScreen
 from .screens.dialogs import FactsScreen, HelpScreen
 from .source import Endpoint, Source
 from .theming import DEFAULT_THEME, read_palettes
-from .views import request_facts
+from .views import download_facts, request_facts
 from .widgets.bars import KeyBar
 from .widgets.table import Table
 
@@ -170,6 +170,13 @@ class ControlCenter(App[None]):
         record = self.runtime.journal.find(event.key)
         if record is not None:
             self.push_screen(FactsScreen(f"Request {record.id}", partial(request_facts, record)))
+
+    @on(Table.Selected, "#transfers")
+    def show_download(self, event: Table.Selected) -> None:
+        """Shows all that is known of a download."""
+        download = next((each for each in self.runtime.downloads() if each.id == event.key), None)
+        if download is not None:
+            self.push_screen(FactsScreen("Download", partial(download_facts, download)))
 
     def action_help(self) -> None:
         """Explains the pane and lists the keys."""

@@ -239,6 +239,19 @@ def download_rows(downloads: Iterable[Download]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
+def download_facts(download: Download) -> tuple[tuple[str, str, str], ...]:
+    """Gives all that is known of a download: label, text, tone."""
+    word, tone = DOWNLOADS[download.state]
+    facts = [
+        ("download", download.reference, "strong"),
+        ("state", word, tone),
+        ("on the disk", f"{size(download.done_bytes)} of {size(download.total_bytes)}", ""),
+    ]
+    if download.error is not None:
+        facts.append(("error", download.error, "bad"))
+    return tuple(facts)
+
+
 def _progress_bar(share: float | None, width: int = 12) -> str:
     if share is None:
         return ""

@@ -437,3 +437,14 @@ async def test_names_of_files_cannot_write_to_the_terminal(run_dashboard):
             text = shown(app)
             assert not any(character in text for character in "\x1b\x07\x9b")
         assert "[red]name" in text
+
+
+async def test_enter_shows_why_a_download_failed(run_dashboard):
+    source = fakes.failed()
+    async with run_dashboard(source) as (app, pilot):
+        await press(app, pilot, "3")
+        app.control.query_one(DownloadsPane).transfers.focus()
+        await press(app, pilot, "enter")
+        text = text_of(app.screen.query_one("#dialog-facts"))
+        assert "The disk has 0.4 GiB left, the model needs 2.0 GiB more." in text
+        assert "1.0 GiB of 3.0 GiB" in text

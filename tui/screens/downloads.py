@@ -91,7 +91,7 @@ repository lists its files, Enter on a file downloads it. A download that was ca
         downloads = self.source.downloads()
         self.transfers.rows = download_rows(downloads)
         active = sum(download.state in {"queued", "checking", "downloading"} for download in downloads)
-        self.transfers.write_subtitle(f"{active} under way" if active else "")
+        self.transfers.write_subtitle(f"{active} under way · Enter shows one" if downloads else "")
 
     @on(Input.Submitted, "#search")
     def submit(self, event: Input.Submitted) -> None:
