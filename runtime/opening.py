@@ -48,6 +48,7 @@ def open_runtime(
         registry=open_registry(config, home, environment, echo=echo),
         models_dir=models_folder(config, home),
         probe=choose_probe(),
+        memory_probe=choose_probe(),
         logbook=logbook,
         environment=engine_environment(config, environment, usable_cpus),
     )

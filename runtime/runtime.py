@@ -51,6 +51,7 @@ class Runtime:
         registry: Registry,
         models_dir: Path,
         probe: Probe,
+        memory_probe: Probe,
         logbook: LogBook,
         environment: Mapping[str, str],
     ) -> None:
@@ -62,7 +63,8 @@ class Runtime:
             config_path: the file that changed settings are written to.
             registry: finds the models.
             models_dir: where downloads go.
-            probe: reads the machine.
+            probe: reads the machine once a second.
+            memory_probe: reads the memory when a model is loaded; another one, as a probe measures from look to look.
             logbook: keeps the log's newest lines.
             environment: of the engines' processes, whole.
         """
@@ -76,6 +78,7 @@ class Runtime:
         """What the machine is; None until it has been read."""
         self.monitor = Monitor(probe)
         self._probe = probe
+        self._memory_probe = memory_probe
         self._registry = registry
         self._models: tuple[Model, ...] = ()
         self._listeners: list[Callable[[], None]] = []
@@ -250,7 +253,7 @@ class Runtime:
         return plan_load(model, self.profile, self.config.engine)
 
     def _read_memory(self) -> tuple[int | None, int | None]:
-        sample = self._probe.read_sample(())
+        sample = self._memory_probe.read_sample(())
         return sample.memory_total_bytes, sample.memory_available_bytes
 
     def _note(self, record: RequestRecord, batch: list[Event], counted: list[int]) -> None:
