@@ -1,6 +1,6 @@
 """Measures what batching gives: tokens per second of the starter model at one stream and at eight, and what our loop costs.
 
-    .venv/bin/python tests/benchmarks/engine_batch.py [--rounds 3] [--streams 8] [--tokens 96]
+    .venv/bin/python tests/benchmarks/engine_batch.py [--rounds 5] [--streams 8] [--tokens 160]
 
 It fails where eight streams give less than 1.5 times the tokens of one, or the loop around the engine's compute call takes
 more than 5 % of the steps; and where the echo engine gives less than 100,000 tokens a second to 64 readers.
@@ -33,9 +33,9 @@ ECHO_STREAMS = 64
 def main() -> int:
     """Runs the rounds, prints a line for each, and judges their medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--streams", type=int, default=8)
-    parser.add_argument("--tokens", type=int, default=320)
+    parser.add_argument("--tokens", type=int, default=160)
     options = parser.parse_args()
     ratios: list[float] = []
     overheads: list[float] = []
