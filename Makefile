@@ -80,7 +80,7 @@ $(VENV)/.engine: uv.lock | $(VENV)/.uv
 	if ! ls "$$folder"/llama_cpp_python-*.whl >/dev/null 2>&1; then \
 		echo "Compiling the GGUF engine for this CPU: once, about five minutes on two cores"; \
 		rm -rf "$$folder.new" && \
-		$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-cache-dir --require-hashes \
+		$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --no-cache-dir --require-hashes \
 			$(foreach switch,$(ENGINE_SWITCHES),--config-settings=cmake.define.$(switch)) \
 			--wheel-dir "$$folder.new" -r $@.lock && \
 		mkdir -p "$(CACHE)" && rm -rf "$$folder" && mv "$$folder.new" "$$folder" || exit 1; \
