@@ -16,6 +16,7 @@ from .backend import Admission, Begun, Loaded, LoadError, Lost, Occupancy, Promp
 from .llama_batch import Batch
 from .llama_model import ENGINE, LlamaModel
 from .llama_sampler import Sampler, check_sampling, read_logprob
+from .llama_sharing import LEAST_SHARED, common_prefix
 from .llama_vocab import Vocabulary
 
 MIXED_STEP_S = 0.2
@@ -115,7 +116,7 @@ class LlamaBackend:
     def step(self) -> StepOutcome:
         """Computes one token for each sequence that is past its prompt, and a part of the prompts of the others."""
         outcome = StepOutcome()
-        self._let_in(outcome)
+        self._let_in()
         while wanted := self._compose(outcome):
             began_s = time.perf_counter()
             code = self._batch.decode(self._model.context)
@@ -150,7 +151,9 @@ class LlamaBackend:
 
     def occupancy(self) -> Occupancy:
         """Counts the cells in use."""
-        return Occupancy(sum(sequence.in_cache for sequence in self._sequences.values()), self._model.cache_size)
+        in_cache = sum(sequence.in_cache for sequence in self._sequences.values())
+        # Shared cells are counted once for each who shares them, as each would need its own without the others.
+        return Occupancy(min(in_cache, self._model.cache_size), self._model.cache_size)
 
     def close(self) -> None:
         """Frees everything."""
@@ -174,7 +177,7 @@ class LlamaBackend:
             ids.insert(0, vocabulary.bos)
         return ids
 
-    def _let_in(self, outcome: StepOutcome) -> None:
+    def _let_in(self) -> None:
         """Gives waiting sequences their share of the cache, oldest first, as far as there is room.
 
         Held ones give up theirs where another needs it: their readers may take minutes, or never come back.
@@ -192,9 +195,6 @@ class LlamaBackend:
                 return
             taken += _share(sequence)
             sequence.active = True
-            if not sequence.began:
-                sequence.began = True
-                outcome.begun.append(Begun(sequence.number, 0))
 
     def _compose(self, outcome: StepOutcome) -> list[tuple[_Sequence, int, int]]:
         """Fills the batch; gives what is in it as (sequence, tokens, index of its last token)."""
@@ -214,12 +214,40 @@ class LlamaBackend:
             count = min(room, sequence.pending)
             if count == 0:
                 break
+            if sequence.in_cache == 0 and self._model.shares_prefixes and not self._take_over(sequence, parts):
+                continue
+            count = min(room, sequence.pending)
+            if not sequence.began:
+                sequence.began = True
+                outcome.begun.append(Begun(sequence.number, sequence.in_cache))
             chunk = sequence.tokens[sequence.in_cache : sequence.in_cache + count]
             index = batch.add(sequence.slot, sequence.in_cache, chunk, sample=count == sequence.pending)
             parts.append((sequence, count, index))
             outcome.prefill_tokens += count
             room -= count
         return parts
+
+    def _take_over(self, sequence: _Sequence, parts: list[tuple[_Sequence, int, int]]) -> bool:
+        """Lets a new prompt share the cells of the sequence that begins most like it; nothing is copied.
+
+        Returns:
+            False where it had better wait a step, as the batch is just computing more of what it needs.
+        """
+        prompt = sequence.tokens[:-1]
+        donor, most = None, 0
+        for other in self._sequences.values():
+            if other is not sequence and other.in_cache > most:
+                shared = common_prefix(prompt, other.tokens[: other.in_cache])
+                if shared > most:
+                    donor, most = other, shared
+        for other, count, _ in parts:
+            coming = other.tokens[: other.in_cache + count]
+            if count > 1 and common_prefix(prompt, coming) >= most + LEAST_SHARED:
+                return False
+        if donor is not None and most >= LEAST_SHARED:
+            native.llama_memory_seq_cp(self._model.memory, donor.slot, sequence.slot, 0, most)
+            sequence.in_cache = most
+        return True
 
     def _working(self) -> Iterator[_Sequence]:
         return (sequence for sequence in self._sequences.values() if sequence.active and not sequence.held)

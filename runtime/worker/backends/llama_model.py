@@ -51,6 +51,9 @@ class LlamaModel:
         self.vocab = cast("native.llama_vocab_p", native.llama_model_get_vocab(self._model))
         self.cache_size = native.llama_n_ctx(self.context)
         """Cells of the cache, shared by all sequences."""
+        folded = native.llama_model_is_recurrent(self._model) or native.llama_model_is_hybrid(self._model)
+        self.shares_prefixes = not folded and native.llama_model_n_swa(self._model) == 0
+        """Whether the beginning of one sequence's cache can stand for another's: not where state or window fold it together."""
 
     def close(self) -> None:
         """Frees context and weights."""

@@ -75,6 +75,70 @@ def test_a_held_sequence_gives_up_its_cache_to_one_that_needs_it(backend: LlamaB
     assert backend.occupancy().used_tokens == 151
 
 
+STORY = tuple(range(500, 540))
+
+
+def begin(backend: LlamaBackend, number: int, *tokens: int) -> None:
+    request = GenerateRequest("m", TokenPrompt(tokens), ENDLESS)
+    backend.start(number, backend.admit(request), request)
+
+
+def reply(backend: LlamaBackend, number: int, count: int) -> bytes:
+    """Steps until a sequence has said so many tokens; gives its text."""
+    said: list[bytes] = []
+    for _ in range(200):
+        said += [token.piece for token in backend.step().tokens if token.sequence == number]
+        if len(said) >= count:
+            break
+    return b"".join(said[:count])
+
+
+def test_prompts_that_begin_alike_compute_their_beginning_once(backend: LlamaBackend) -> None:
+    for number in (1, 2, 3):
+        begin(backend, number, *STORY, 700 + number)
+    first = backend.step()
+    assert (first.prefill_tokens, [(begun.sequence, begun.cached_tokens) for begun in first.begun]) == (41, [(1, 0)])
+    second = backend.step()
+    assert second.prefill_tokens == 2
+    assert [(begun.sequence, begun.cached_tokens) for begun in second.begun] == [(2, 40), (3, 40)]
+    assert {token.sequence for token in second.tokens} == {1, 2, 3}
+
+
+COUNTING = "One, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve, thirteen, fourteen,"
+
+
+def begin_text(backend: LlamaBackend, number: int, text: str) -> None:
+    request = GenerateRequest("m", TextPrompt(text), ENDLESS)
+    backend.start(number, backend.admit(request), request)
+
+
+def test_a_shared_beginning_outlives_the_sequence_it_came_from(backend: LlamaBackend) -> None:
+    begin_text(backend, 1, COUNTING + " and so on")
+    backend.step()
+    begin_text(backend, 2, COUNTING + " fifteen, sixteen,")
+    (begun,) = backend.step().begun
+    assert begun.cached_tokens > 25
+    backend.drop(1)
+    begin_text(backend, 3, "Paris is the capital of France. Rome is the capital of Italy. Madrid is the capital of")
+    assert b"eighteen, nineteen, twenty" in reply(backend, 2, 12)
+    backend.drop(2)
+
+
+def test_a_prompt_inside_another_leaves_its_last_token_to_compute(backend: LlamaBackend) -> None:
+    begin(backend, 1, *STORY, 900)
+    backend.step()
+    begin(backend, 2, *STORY)
+    outcome = backend.step()
+    assert [(begun.sequence, begun.cached_tokens) for begun in outcome.begun] == [(2, 39)]
+    assert {token.sequence for token in outcome.tokens} == {1, 2}
+
+
+def test_short_common_beginnings_are_not_waited_for(backend: LlamaBackend) -> None:
+    begin(backend, 1, *STORY[:10], 1, 2, 3)
+    begin(backend, 2, *STORY[:10], 4, 5, 6)
+    assert [begun.cached_tokens for begun in backend.step().begun] == [0, 0]
+
+
 def test_the_oldest_that_waits_for_room_is_next(backend: LlamaBackend) -> None:
     for number in (1, 2, 3):
         start(backend, number, 150)
