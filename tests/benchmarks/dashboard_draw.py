@@ -67,11 +67,12 @@ async def measure(seconds: float) -> dict[str, dict[str, float]]:
     os.environ.update({"TERM": "xterm-256color", "COLORTERM": "truecolor", "TEXTUAL_ANIMATIONS": "none"})
     sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
     import dashboard_fakes as fakes
+    import dashboard_scenes as scenes
 
     from impetus.tui.app import ControlCenter
 
-    source = fakes.busy(clock=RealClock())
-    feeding = asyncio.create_task(feed(source, fakes))
+    source = scenes.busy(clock=RealClock())
+    feeding = asyncio.create_task(feed(source, fakes, scenes))
     durations = time_callbacks()
     figures: dict[str, dict[str, float]] = {}
     lateness = await tick(seconds / 2)
@@ -112,7 +113,7 @@ class RealClock:
         self._offset_s = now_s - time.monotonic()
 
 
-async def feed(source, fakes) -> None:
+async def feed(source, fakes, scenes) -> None:
     """Gives tokens to sixteen requests, and a reading of the machine each second from another thread."""
     records = [
         source.add_request("prefill", model_id=fakes.CODER.id if place % 2 else fakes.SMOL.id, prompt_tokens=900)
@@ -126,7 +127,7 @@ async def feed(source, fakes) -> None:
         await asyncio.sleep(FEED_S)
         if int(time.monotonic()) != second:
             second = int(time.monotonic())
-            sample = fakes.mac_sample(float(second), cpu=40 + 30 * math.sin(second), gpu=80 + 15 * math.sin(second / 2))
+            sample = scenes.mac_sample(float(second), cpu=40 + 30 * math.sin(second), gpu=80 + 15 * math.sin(second / 2))
             sample = replace(sample, memory_used_bytes=int((38 + math.sin(second)) * fakes.GIB))
             await asyncio.to_thread(source.monitor.push, sample)
             source.changed()

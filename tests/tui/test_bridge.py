@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 import dashboard_fakes as fakes
+import dashboard_scenes as scenes
 
 from impetus.tui.bridge import BEATS, Bridge
 from impetus.tui.messages import (
@@ -41,7 +42,7 @@ async def test_nothing_changed_means_nothing_told_but_the_passing_second():
 async def test_many_changes_become_one_message_of_each_kind():
     source, endpoint, posted, bridge = open_bridge()
     for second in range(20):
-        await asyncio.to_thread(source.monitor.push, fakes.mac_sample(float(second)))
+        await asyncio.to_thread(source.monitor.push, scenes.mac_sample(float(second)))
         source.log(logging.INFO, "x", "y")
         source.changed()
         endpoint.fail("busy")
@@ -55,7 +56,7 @@ async def test_many_changes_become_one_message_of_each_kind():
 
 async def test_gauges_table_and_charts_have_different_beats():
     source, _, posted, bridge = open_bridge()
-    await asyncio.to_thread(source.monitor.push, fakes.mac_sample(1.0))
+    await asyncio.to_thread(source.monitor.push, scenes.mac_sample(1.0))
     source.journal.open(model="m", client="c", route="r")
     await asyncio.sleep(0)
     beats = [told(bridge, posted, beats=1) for _ in range(BEATS)]
@@ -88,7 +89,7 @@ async def test_a_flood_of_log_lines_costs_one_callback():
 async def test_after_closing_nobody_is_listened_to():
     source, endpoint, posted, bridge = open_bridge()
     bridge.close()
-    source.monitor.push(fakes.mac_sample(1.0))
+    source.monitor.push(scenes.mac_sample(1.0))
     source.changed()
     source.log(logging.INFO, "x", "y")
     endpoint.fail("busy")
@@ -98,7 +99,7 @@ async def test_after_closing_nobody_is_listened_to():
 
 
 def test_newer_messages_replace_older_ones_of_their_kind_only():
-    one, other = Sampled(fakes.mac_sample(1.0)), Sampled(fakes.mac_sample(2.0))
+    one, other = Sampled(scenes.mac_sample(1.0)), Sampled(scenes.mac_sample(2.0))
     assert other.can_replace(one)
     assert not other.can_replace(RatesChanged())
     assert not ModelsChanged().can_replace(ServerChanged())

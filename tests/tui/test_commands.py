@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import dashboard_fakes as fakes
+import dashboard_scenes as scenes
 import pytest
 from dashboard_pilot import press, settle
 from textual.binding import Binding
@@ -35,7 +36,7 @@ def test_every_binding_has_what_help_and_settings_need():
 
 
 async def test_every_action_of_a_key_is_a_command(run_dashboard):
-    async with run_dashboard(fakes.busy()) as (app, _):
+    async with run_dashboard(scenes.busy()) as (app, _):
         offered = {command.binding_id for command in all_commands(app)}
         wanted = {binding.id for binding in bindings()} - MOVEMENTS
         assert wanted <= offered

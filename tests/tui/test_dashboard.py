@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import dashboard_fakes as fakes
+import dashboard_scenes as scenes
 import pytest
 from dashboard_pilot import beat, press, settle, shown, text_of
 
@@ -98,7 +99,7 @@ async def test_refresh_looks_for_models_again(run_dashboard):
 
 
 async def test_without_models_the_overview_says_how_to_get_one(run_dashboard):
-    source = fakes.empty()
+    source = scenes.empty()
     async with run_dashboard(source) as (app, pilot):
         assert "impetus pull" in shown(app)
         source._statuses[fakes.SMOL.id] = fakes.ModelStatus(fakes.SMOL)
@@ -119,11 +120,11 @@ async def test_unknown_readings_are_shown_as_unknown(run_dashboard):
 
 async def test_a_new_reading_moves_the_gauges(run_dashboard):
     source = fakes.FakeSource()
-    source.monitor.push(fakes.mac_sample(1.0, cpu=10.0))
+    source.monitor.push(scenes.mac_sample(1.0, cpu=10.0))
     async with run_dashboard(source) as (app, pilot):
         gauge = app.control.query_one("#cpu")
         assert "10 %" in text_of(gauge)
-        await asyncio.to_thread(source.monitor.push, fakes.mac_sample(2.0, cpu=77.0))
+        await asyncio.to_thread(source.monitor.push, scenes.mac_sample(2.0, cpu=77.0))
         await settle(app, pilot)
         await beat(app, pilot)
         assert "77 %" in text_of(gauge)
@@ -144,7 +145,7 @@ async def test_requests_are_listed_and_their_tokens_counted(run_dashboard):
 
 
 async def test_enter_shows_all_of_a_request_with_its_whole_error(run_dashboard):
-    source = fakes.failed()
+    source = scenes.failed()
     async with run_dashboard(source) as (app, pilot):
         await press(app, pilot, "down", "enter")
         assert isinstance(app.screen, FactsScreen)
@@ -280,7 +281,7 @@ async def test_model_output_cannot_move_the_cursor_or_write_markup(run_dashboard
 
 
 async def test_chat_without_a_model_says_so(run_dashboard):
-    async with run_dashboard(fakes.empty()) as (app, pilot):
+    async with run_dashboard(scenes.empty()) as (app, pilot):
         await press(app, pilot, "4", "=hi", "enter")
         assert any("no model" in notice for notice in notices(app))
 
@@ -348,7 +349,7 @@ async def test_a_hub_that_does_not_answer_is_told(run_dashboard):
 
 
 async def test_the_log_filters_follows_and_counts_unseen_errors(run_dashboard):
-    source = fakes.failed()
+    source = scenes.failed()
     async with run_dashboard(source) as (app, pilot):
         source.log(40, "api.server", "first")
         await settle(app, pilot)
@@ -392,7 +393,7 @@ async def test_q_quits(run_dashboard):
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 5), (40, 12), (79, 23)], ids=str)
 async def test_even_tiny_terminals_are_drawn_on(run_dashboard, size):
-    async with run_dashboard(fakes.busy(), size=size) as (app, pilot):
+    async with run_dashboard(scenes.busy(), size=size) as (app, pilot):
         for key in "235614":
             await press(app, pilot, key)
             shown(app)
@@ -440,7 +441,7 @@ async def test_names_of_files_cannot_write_to_the_terminal(run_dashboard):
 
 
 async def test_enter_shows_why_a_download_failed(run_dashboard):
-    source = fakes.failed()
+    source = scenes.failed()
     async with run_dashboard(source) as (app, pilot):
         await press(app, pilot, "3")
         app.control.query_one(DownloadsPane).transfers.focus()

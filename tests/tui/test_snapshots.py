@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 
 import dashboard_fakes as fakes
+import dashboard_scenes as scenes
 import pytest
 from dashboard_pilot import press, settle
 
-STATES = {"empty": fakes.empty, "busy": fakes.busy, "failed": fakes.failed}
+STATES = {"empty": scenes.empty, "busy": scenes.busy, "failed": scenes.failed}
 BUSY_PORT = "port 8080 on 127.0.0.1 is taken by another program. Use --port, or stop the other one."
 
 
@@ -36,19 +37,19 @@ async def test_panes(run_dashboard, check_snapshot, state, key, pane):
 
 
 async def test_downloads_empty(run_dashboard, check_snapshot):
-    async with run_dashboard(fakes.empty()) as (app, pilot):
+    async with run_dashboard(scenes.empty()) as (app, pilot):
         await press(app, pilot, "3")
         check_snapshot(app, "downloads-empty")
 
 
 async def test_downloads_busy(run_dashboard, check_snapshot):
-    async with run_dashboard(fakes.busy()) as (app, pilot):
+    async with run_dashboard(scenes.busy()) as (app, pilot):
         await press(app, pilot, "3", "slash", "=qwen3", "enter", "enter")
         check_snapshot(app, "downloads-busy")
 
 
 async def test_downloads_failed(run_dashboard, check_snapshot):
-    source = fakes.failed()
+    source = scenes.failed()
     async with run_dashboard(source, endpoint("failed")) as (app, pilot):
         await press(app, pilot, "3", "slash", "=qwen3")
         source.fail_next = fakes.DownloadError("The Hub cannot be reached: no route to host.")
@@ -59,13 +60,13 @@ async def test_downloads_failed(run_dashboard, check_snapshot):
 
 
 async def test_chat_empty(run_dashboard, check_snapshot):
-    async with run_dashboard(fakes.empty()) as (app, pilot):
+    async with run_dashboard(scenes.empty()) as (app, pilot):
         await press(app, pilot, "4")
         check_snapshot(app, "chat-empty")
 
 
 async def test_chat_busy(run_dashboard, check_snapshot):
-    source = fakes.busy()
+    source = scenes.busy()
     source.answer = "So that if one dies,\nthe dashboard lives on.\n\n```python\nprint('[bold]not markup')\n```"
     async with run_dashboard(source) as (app, pilot):
         await press(app, pilot, "4", "=why processes?", "enter")
@@ -73,7 +74,7 @@ async def test_chat_busy(run_dashboard, check_snapshot):
 
 
 async def test_chat_failed(run_dashboard, check_snapshot):
-    source = fakes.busy()
+    source = scenes.busy()
     async with run_dashboard(source) as (app, pilot):
         await press(app, pilot, "4", "=hello")
         source.fail_next = fakes.EngineCrashed(fakes.CODER.id, how="SIGKILL", last_words=("ggml: out of memory",))
@@ -83,7 +84,7 @@ async def test_chat_failed(run_dashboard, check_snapshot):
 
 async def test_loading(run_dashboard, check_snapshot):
     source = fakes.FakeSource()
-    fakes.push_history(source)
+    scenes.push_history(source)
     source.set_status(fakes.CODER.id, state="loading", progress=0.43)
     source.log(logging.INFO, "engines.process", f"Loading '{fakes.CODER.id}'")
     async with run_dashboard(source) as (app, _):
@@ -91,20 +92,20 @@ async def test_loading(run_dashboard, check_snapshot):
 
 
 async def test_request_details(run_dashboard, check_snapshot):
-    async with run_dashboard(fakes.failed(), endpoint("failed")) as (app, pilot):
+    async with run_dashboard(scenes.failed(), endpoint("failed")) as (app, pilot):
         await press(app, pilot, "down", "enter")
         check_snapshot(app, "request-failed")
 
 
 async def test_help(run_dashboard, check_snapshot):
-    async with run_dashboard(fakes.busy()) as (app, pilot):
+    async with run_dashboard(scenes.busy()) as (app, pilot):
         await press(app, pilot, "2", "f1")
         check_snapshot(app, "help-models")
 
 
 @pytest.mark.parametrize("theme", ["impetus-light", "impetus-high-contrast", "impetus-ember", "impetus-fjord"])
 async def test_themes(run_dashboard, check_snapshot, theme):
-    source = fakes.busy()
+    source = scenes.busy()
     source.config = fakes.Config(dashboard=fakes.DashboardConfig(theme=theme))
     async with run_dashboard(source) as (app, _):
         check_snapshot(app, f"theme-{theme.removeprefix('impetus-')}")
