@@ -53,8 +53,25 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_tokens: int = 512
     max_sequences: int = 16
     gpu_layers: int = -1
+    kv_type: Literal["auto", "f16", "q8_0", "q4_0"] = "auto"
+    step_target_ms: float = 0.0
+    speculative: Literal["off", "lookup", "model"] = "lookup"
+    draft_model: str = ""
+    draft_tokens: int = 8
+    standby: bool = True
     passive_wait: Literal["auto", "on", "off"] = "auto"
     load_timeout_s: float = 300.0
+
+
+class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is kept of computed prompts; 0 stands for "decide by the machine"."""
+
+    ram_mb: int = 0
+    disk: bool = True
+    disk_max_gb: float = 0.0
+    disk_ttl_days: float = 30.0
+    encrypt: bool = False
+    normalise: bool = True
 
 
 class SchedulerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,6 +106,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     server: ServerConfig = ServerConfig()
     models: ModelsConfig = ModelsConfig()
     engine: EngineConfig = EngineConfig()
+    cache: CacheConfig = CacheConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     hub: HubConfig = HubConfig()
     dashboard: DashboardConfig = DashboardConfig()
@@ -211,12 +229,15 @@ _LEAST: dict[tuple[str, str], float] = {
     ("models", "max_loaded"): 1, ("models", "idle_unload_s"): 0,
     ("engine", "threads"): 0, ("engine", "prefill_threads"): 0, ("engine", "context_length"): 0,
     ("engine", "batch_tokens"): 1, ("engine", "max_sequences"): 1, ("engine", "gpu_layers"): -1,
-    ("engine", "load_timeout_s"): 1, ("scheduler", "max_queue"): 0, ("dashboard", "refresh_s"): 0.2,
+    ("engine", "step_target_ms"): 0, ("engine", "draft_tokens"): 1, ("engine", "load_timeout_s"): 1,
+    ("cache", "ram_mb"): 0, ("cache", "disk_max_gb"): 0, ("cache", "disk_ttl_days"): 0,
+    ("scheduler", "max_queue"): 0, ("dashboard", "refresh_s"): 0.2,
 }  # fmt: skip
 _MOST: dict[tuple[str, str], float] = {
     ("server", "port"): 65535,
     ("server", "heartbeat_s"): 10,
     ("engine", "max_sequences"): 64,
+    ("engine", "draft_tokens"): 64,
 }
 
 

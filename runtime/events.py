@@ -33,6 +33,38 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
     top: tuple[TopLogprob, ...] = ()
 
 
+MissCause = Literal["header", "timestamp", "tools", "system_prompt", "history", "evicted", "settings", "model_state", "unknown"]
+"""Why a prompt was computed again: a line that changes every turn, a date or time, another list of tools, another system
+prompt, an earlier turn that was rewritten, room that others needed, other model settings (adapters, cache off), a model whose
+memory cannot be cut back at that place."""
+
+
+class PrefixMiss(msgspec.Struct, frozen=True):
+    """Where a prompt first differs from the closest one that was seen."""
+
+    at: int
+    """Index of the first token that differs, or from which on nothing was kept."""
+    expected: str
+    """The earlier prompt's text around that place; "" where it is the same text."""
+    found: str
+    """This prompt's text around it."""
+    cause: MissCause
+    why: str
+    """A sentence for people."""
+
+
+class PrefixReport(msgspec.Struct, frozen=True):
+    """Where a prompt's tokens came from; the three counts add up to the prompt."""
+
+    ram_tokens: int
+    """Taken over from memory, of other sequences or kept states."""
+    disk_tokens: int
+    """Read from the disk."""
+    computed_tokens: int
+    miss: PrefixMiss | None = None
+    """None where as much was reused as could be hoped for."""
+
+
 class Admitted(msgspec.Struct, frozen=True):
     """The prompt is tokenised and has a place; nothing that is the caller's fault can follow."""
 
@@ -59,6 +91,12 @@ class Finished(msgspec.Struct, frozen=True):
     completion_tokens: int
     cached_tokens: int = 0
     """How many prompt tokens were not computed again."""
+    prefix: PrefixReport | None = None
+    """Where the prompt's tokens came from; None from engines that keep nothing."""
+    draft_tokens: int = 0
+    """How many tokens were guessed ahead."""
+    accepted_tokens: int = 0
+    """How many of these the model would have chosen itself, and so were kept."""
     prefill_s: float = 0.0
     decode_s: float = 0.0
 

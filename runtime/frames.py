@@ -7,16 +7,34 @@ to its stdin, its frames come from the descriptor that was its stdout when it st
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import msgspec
 
-from .events import FinishReason, TokenLogprob
+from .events import FinishReason, PrefixReport, TokenLogprob
 from .request import GenerateRequest
 
 LENGTH = struct.Struct("<I")
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 """No frame is larger; a length above it means that something else wrote to the pipe."""
+
+
+CacheType = Literal["f16", "q8_0", "q4_0"]
+"""How precisely keys and values are kept."""
+
+
+class PrefixOptions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is kept of computed prompts, and where."""
+
+    ram_bytes: int = 0
+    """Memory for states that are not in the context memory; 0 keeps none."""
+    disk_dir: str | None = None
+    """A folder of our own; None keeps nothing on the disk."""
+    disk_max_bytes: int = 0
+    disk_ttl_s: float = 0.0
+    """States that nobody used for so long are deleted; 0 is never."""
+    key_path: str | None = None
+    """A file with the key that what is on the disk is encrypted with; None leaves it plain."""
 
 
 class LoadOptions(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -33,6 +51,21 @@ class LoadOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     max_sequences: int = 16
     gpu_layers: int = -1
     """-1 is all of them."""
+    cache_tokens: int | None = None
+    """Cells of the context memory, for all sequences and for what is kept of ended ones; None is one context."""
+    cache_type: CacheType = "f16"
+    """Below 16 bits it needs flash attention."""
+    step_target_s: float | None = None
+    """How long a step that answers wait for may take; None leaves it to the engine."""
+    prefix: PrefixOptions = PrefixOptions()
+    normalise: bool = True
+    """Whether known noise that changes every turn is taken out of prompts."""
+    draft: Literal["off", "lookup", "model"] = "off"
+    """Whether tokens are guessed ahead, and by what."""
+    draft_path: str | None = None
+    """The draft model's file."""
+    draft_tokens: int = 8
+    """The most tokens guessed at a time."""
     echo_tps: float = 0.0
     """The echo engine's default speed; 0 is as fast as it can."""
 
@@ -142,6 +175,15 @@ class Done(msgspec.Struct, frozen=True, array_like=True):
     cached_tokens: int
     prefill_s: float
     decode_s: float
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
+
+
+class Begun(msgspec.Struct, frozen=True, array_like=True):
+    """A prompt began to be computed, and where its tokens come from."""
+
+    id: int
+    report: PrefixReport
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):
@@ -151,6 +193,7 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
     done: list[Done] = []
     tokens: int = 0
     """Tokens decoded in this step."""
+    begun: list[Begun] = []
 
 
 class Stats(msgspec.Struct, frozen=True, tag="stats"):

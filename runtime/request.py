@@ -69,7 +69,37 @@ class TokenPrompt(msgspec.Struct, frozen=True, tag="tokens"):
     token_ids: tuple[int, ...]
 
 
-Prompt = ChatPrompt | TextPrompt | TokenPrompt
+class FileText(msgspec.Struct, frozen=True):
+    """Another file that a gap is filled with in view."""
+
+    path: str
+    text: str
+
+
+class FillPrompt(msgspec.Struct, frozen=True, tag="fill"):
+    """A gap between two texts, filled by a model that was trained for it."""
+
+    prefix: str
+    suffix: str
+    files: tuple[FileText, ...] = ()
+
+
+Prompt = ChatPrompt | TextPrompt | TokenPrompt | FillPrompt
+
+
+class Constraint(msgspec.Struct, frozen=True):
+    """What form the whole answer must have, held at every token."""
+
+    kind: Literal["json_object", "json_schema", "gbnf", "lark", "regex"]
+    text: str = ""
+    """The schema as JSON text, or the grammar; "" for `json_object`."""
+
+
+class Adapter(msgspec.Struct, frozen=True):
+    """A LoRA adapter put over the model's weights."""
+
+    path: str
+    scale: float = 1.0
 
 
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -89,6 +119,23 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
     """1 is off."""
     repeat_last_n: int = 64
     """How many of the newest tokens the penalties look at; -1 is the whole context."""
+    typical_p: float = 1.0
+    """1 is off."""
+    dry_multiplier: float = 0.0
+    """Against repeated stretches; 0 is off."""
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    """Stretches up to this length are not penalised."""
+    dry_penalty_last_n: int = -1
+    """How many of the newest tokens it looks at; -1 is the whole context, 0 is off."""
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    xtc_probability: float = 0.0
+    """How often all but the least of the likely tokens are left out; 0 is off."""
+    xtc_threshold: float = 0.1
+    mirostat: Literal[0, 1, 2] = 0
+    """0 is off; 1 and 2 take the place of the stages that cut candidates."""
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
     logit_bias: dict[int, float] = {}
     """Added to the logits, by token id."""
     seed: int | None = None
@@ -109,5 +156,13 @@ class GenerateRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     top_logprobs: int | None = None
     """None: no logprobs. 0: only the chosen token's. Up to 20: that many alternatives too."""
     n: int = 1
+    constraint: Constraint | None = None
+    context_limit: int | None = None
+    """The client's own bound on prompt and answer together; it never changes how the model is held."""
+    draft_tokens: int | None = None
+    """At most so many tokens are guessed ahead; 0 is none, None as the settings say."""
+    cache_prompt: bool = True
+    """Whether tokens computed earlier may be taken over, and these be kept."""
+    adapters: tuple[Adapter, ...] = ()
     echo_tps: float | None = None
     """Tokens per second of the echo engine; 0 is as fast as it can, None its default. Other engines ignore it."""

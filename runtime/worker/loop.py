@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from queue import Empty
 
 from ..events import FinishReason
-from ..frames import Accepted, Cancel, Delta, Done, Generate, Hold, Refused, Release, Shutdown, Step, ToEngine
+from ..frames import Accepted, Begun, Cancel, Delta, Done, Generate, Hold, Refused, Release, Shutdown, Step, ToEngine
 from ..request import GenerateRequest
 from .backends.backend import Admission, Backend, Loaded, Lost, PromptTooLong, Refusal, Sampled, StepOutcome
 from .meter import Meter
@@ -162,7 +162,7 @@ class WorkerLoop:
                 generation.begun_s = began_s
                 generation.cached_tokens = begun.cached_tokens
         step = self._hand_out(outcome, now_s)
-        if step.deltas or step.done or step.tokens:
+        if step.deltas or step.done or step.tokens or step.begun:
             self._outlet.send(step)
         now_s = time.monotonic()
         self._meter.count(outcome, step.tokens, now_s - began_s)
@@ -189,7 +189,8 @@ class WorkerLoop:
                 done.append(self._finish(generation, reason, deltas))
         for lost in outcome.lost:
             self._lose(lost, deltas, done)
-        return Step(deltas, done, tokens)
+        begun = [Begun(begun.sequence, begun.report) for begun in outcome.begun]
+        return Step(deltas, done, tokens, begun)
 
     def _finish(self, generation: Generation, reason: FinishReason, deltas: list[Delta]) -> Done:
         del self._running[generation.id]

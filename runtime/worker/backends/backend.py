@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from ...events import TokenLogprob
+from ...events import PrefixReport, TokenLogprob
 from ...frames import LoadOptions
 from ...request import GenerateRequest
 
@@ -83,8 +83,13 @@ class Begun:
     """A sequence's prompt began to be computed."""
 
     sequence: int
-    cached_tokens: int
-    """How many of its tokens are known already and are not computed again."""
+    report: PrefixReport
+    """Where its tokens come from."""
+
+    @property
+    def cached_tokens(self) -> int:
+        """How many of them are known already and are not computed again."""
+        return self.report.ram_tokens + self.report.disk_tokens
 
 
 @dataclass(frozen=True, slots=True)

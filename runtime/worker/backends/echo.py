@@ -10,9 +10,9 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 
-from ...events import TokenLogprob, TopLogprob
+from ...events import PrefixReport, TokenLogprob, TopLogprob
 from ...frames import LoadOptions
-from ...request import ChatPrompt, GenerateRequest, TextPrompt, TokenPrompt
+from ...request import ChatPrompt, FillPrompt, GenerateRequest, TextPrompt, TokenPrompt
 from .backend import Admission, Begun, Loaded, Occupancy, PromptTooLong, Refusal, Sampled, StepOutcome
 
 CONTEXT_LENGTH = 131_072
@@ -112,6 +112,8 @@ class EchoBackend:
                 if any(not 0 <= token < VOCABULARY_SIZE for token in token_ids):
                     raise Refusal("invalid", f"Token ids are 0 to {VOCABULARY_SIZE - 1}.", param="prompt")
                 texts = [_as_words(token_ids)]
+            case FillPrompt(prefix, suffix):
+                texts = [prefix, suffix]
         ids = [token_id(piece) for text in texts for piece in split_words(text)]
         if len(ids) >= self._context_length:
             raise PromptTooLong(len(ids), self._context_length)
@@ -132,7 +134,7 @@ class EchoBackend:
         for sequence, echo in speaking:
             if not echo.begun:
                 echo.begun = True
-                outcome.begun.append(Begun(sequence, 0))
+                outcome.begun.append(Begun(sequence, PrefixReport(0, 0, self._prompt_tokens[sequence])))
                 outcome.prefill_tokens += self._prompt_tokens[sequence]
             outcome.tokens += echo.take(began_s, most)
         outcome.compute_s = time.monotonic() - began_s
@@ -175,6 +177,8 @@ def _last_words(request: GenerateRequest) -> str:
             return text
         case TokenPrompt(token_ids):
             return _as_words(token_ids)
+        case FillPrompt(prefix):
+            return prefix
 
 
 def _as_words(token_ids: Sequence[int]) -> str:

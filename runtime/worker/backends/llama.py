@@ -9,8 +9,9 @@ from typing import Literal
 
 from llama_cpp import llama_cpp as native
 
+from ...events import PrefixReport
 from ...frames import LoadOptions
-from ...request import ChatPrompt, GenerateRequest, TextPrompt, TokenPrompt
+from ...request import ChatPrompt, FillPrompt, GenerateRequest, TextPrompt, TokenPrompt
 from ..prompt import CHATML, CHATML_STOP, ChatTemplate, Segment
 from .backend import Admission, Begun, Loaded, LoadError, Lost, Occupancy, PromptTooLong, Refusal, Sampled, StepOutcome
 from .llama_batch import Batch
@@ -101,6 +102,8 @@ class LlamaBackend:
                         "invalid", f"The prompt has a token id outside of 0 to {self._vocabulary.size - 1}.", param="prompt"
                     )
                 ids = list(token_ids)
+            case FillPrompt():
+                raise Refusal("invalid", "This model was not made to fill gaps.", param="suffix")
         if not ids:
             raise Refusal("invalid", "The prompt is empty.", param="prompt")
         if len(ids) >= self._model.context_length:
@@ -219,7 +222,8 @@ class LlamaBackend:
             count = min(room, sequence.pending)
             if not sequence.began:
                 sequence.began = True
-                outcome.begun.append(Begun(sequence.number, sequence.in_cache))
+                kept = sequence.in_cache
+                outcome.begun.append(Begun(sequence.number, PrefixReport(kept, 0, len(sequence.tokens) - kept)))
             chunk = sequence.tokens[sequence.in_cache : sequence.in_cache + count]
             index = batch.add(sequence.slot, sequence.in_cache, chunk, sample=count == sequence.pending)
             parts.append((sequence, count, index))
