@@ -1,0 +1,12 @@
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Tiny GGUF models by what is special about them: llama, qwen3, gemma3, lfm2, mamba2, granite_hybrid, deepseek2."""
+    # Most runs need none of them, and numpy is slow to import.
+    from tiny_models import write_tiny_models
+
+    return write_tiny_models(tmp_path_factory.mktemp("tiny-models"))
