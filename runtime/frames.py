@@ -12,6 +12,7 @@ from typing import BinaryIO, Literal
 import msgspec
 
 from .events import FinishReason, PrefixReport, TokenLogprob
+from .questions import Answer, Question
 from .request import GenerateRequest
 
 LENGTH = struct.Struct("<I")
@@ -88,8 +89,16 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
     request: GenerateRequest
 
 
+class Ask(msgspec.Struct, frozen=True, tag="ask"):
+    """A question; its answer is one frame."""
+
+    id: int
+    """Unique within the process's life, also among generations."""
+    question: Question
+
+
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """The reader of this generation left."""
+    """The reader of this generation left, or nobody waits for this answer any more."""
 
     id: int
 
@@ -110,7 +119,7 @@ class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     """Leave now, in good order."""
 
 
-ToEngine = Load | Generate | Cancel | Hold | Release | Shutdown
+ToEngine = Load | Generate | Ask | Cancel | Hold | Release | Shutdown
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -145,8 +154,15 @@ class Accepted(msgspec.Struct, frozen=True, tag="accepted"):
     prompt_tokens: int
 
 
+class Answered(msgspec.Struct, frozen=True, tag="answered"):
+    """The answer to a question; nothing else comes for this id."""
+
+    id: int
+    answer: Answer
+
+
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """A generation cannot be served; nothing else comes for this id."""
+    """A generation or a question cannot be served; nothing else comes for this id."""
 
     id: int
     kind: str
@@ -211,7 +227,7 @@ class Stats(msgspec.Struct, frozen=True, tag="stats"):
     decode_tps: float | None
 
 
-FromEngine = Ready | LoadRefused | Progress | Accepted | Refused | Step | Stats
+FromEngine = Ready | LoadRefused | Progress | Accepted | Answered | Refused | Step | Stats
 
 _encoder = msgspec.msgpack.Encoder()
 _to_engine = msgspec.msgpack.Decoder(ToEngine)

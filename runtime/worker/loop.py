@@ -8,8 +8,9 @@ from collections import OrderedDict, deque
 from queue import Empty
 
 from ..events import FinishReason
-from ..frames import Accepted, Begun, Cancel, Delta, Done, Generate, Hold, Refused, Release, Shutdown, Step, ToEngine
+from ..frames import Accepted, Ask, Begun, Cancel, Delta, Done, Generate, Hold, Refused, Release, Shutdown, Step, ToEngine
 from ..request import GenerateRequest
+from .answers import Answers
 from .backends.backend import Admission, Backend, Loaded, Lost, PromptTooLong, Refusal, Sampled, StepOutcome
 from .meter import Meter
 from .output.assembly import Assembly
@@ -58,6 +59,7 @@ class WorkerLoop:
         self._waiting: OrderedDict[int, Generation] = OrderedDict()
         """Admitted, but every sequence is taken."""
         self._running: dict[int, Generation] = {}
+        self._answers = Answers(backend, outlet)
         self._meter = Meter(time.monotonic())
         self._reported_idle = True
 
@@ -66,6 +68,7 @@ class WorkerLoop:
         while self._take_frames():
             self._admit_arrived()
             self._start_waiting()
+            self._answers.advance()
             if self._running and self._backend.wait_s() == 0:
                 self._step()
                 # Before the inbox is looked at again: where everything has just ended, it would be waited for.
@@ -74,7 +77,7 @@ class WorkerLoop:
     def _take_frames(self) -> bool:
         """Takes every frame that came, and waits for one while there is nothing else to do; False at a Shutdown."""
         inbox = self._inbox
-        wait_s = 0.0 if self._arrived else self._backend.wait_s() if self._running else None
+        wait_s = 0.0 if self._arrived or self._answers.pending else self._backend.wait_s() if self._running else None
         if wait_s != 0 and inbox.empty():
             if not self._running:
                 self._report_idle()
@@ -92,6 +95,8 @@ class WorkerLoop:
         match frame:
             case Generate():
                 self._arrived.append(frame)
+            case Ask():
+                self._answers.begin(frame.id, frame.question)
             case Cancel():
                 self._cancel(frame.id)
             case Hold() | Release():
@@ -106,7 +111,7 @@ class WorkerLoop:
     def _cancel(self, generation_id: int) -> None:
         if self._running.pop(generation_id, None) is not None:
             self._backend.drop(generation_id)
-        elif self._waiting.pop(generation_id, None) is None:
+        elif self._waiting.pop(generation_id, None) is None and not self._answers.cancel(generation_id):
             self._arrived = deque(frame for frame in self._arrived if frame.id != generation_id)
 
     def _admit_arrived(self) -> None:

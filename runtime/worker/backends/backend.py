@@ -6,14 +6,15 @@ and queues are the loop's. All methods are called from one thread, the one that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
 from ...events import PrefixReport, TokenLogprob
 from ...frames import LoadOptions
+from ...questions import Answer, Question
 from ...request import GenerateRequest
 
 RefusalKind = Literal["invalid", "overflow", "overloaded", "failed"]
@@ -37,8 +38,8 @@ class Refusal(Exception):
 class PromptTooLong(Refusal):
     """The prompt does not fit into the context."""
 
-    def __init__(self, prompt_tokens: int, context_length: int) -> None:
-        super().__init__("overflow", f"{prompt_tokens} tokens do not fit into a context of {context_length}.", param="messages")
+    def __init__(self, prompt_tokens: int, context_length: int, *, param: str = "messages") -> None:
+        super().__init__("overflow", f"{prompt_tokens} tokens do not fit into a context of {context_length}.", param=param)
         self.prompt_tokens = prompt_tokens
         self.context_length = context_length
 
@@ -168,4 +169,21 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Gives everything back."""
+        ...
+
+
+Work = Generator[None, None, Answer]
+"""An answer in the making: each `next` does one slice of it, and the generator's return value is the answer.
+
+A slice takes about as long as a step. The first one or any other raises Refusal where the question cannot be answered; one
+that nobody waits for any more is closed.
+"""
+
+
+@runtime_checkable
+class Answerer(Protocol):
+    """A backend that also answers questions, between the steps of its generations."""
+
+    def answer(self, question: Question) -> Work:
+        """Begins with an answer; nothing is computed before the first `next`."""
         ...
