@@ -1,15 +1,11 @@
-"""An engine's process, seen from our side: it is started, asked, listened to, and always ended."""
+"""An engine, seen from our side: a worker's process that was given a model, and is asked for answers."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import sys
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 from ..errors import ContextOverflow, EngineCrashed, EngineError, ImpetusError, InvalidRequest, LoadFailed, Overloaded
 from ..frames import (
@@ -25,22 +21,13 @@ from ..frames import (
     Ready,
     Refused,
     Release,
-    Shutdown,
     Stats,
     Step,
     ToEngine,
-    encode,
 )
 from ..request import GenerateRequest
-from .frame_reader import BrokenStream, FrameReader
 from .stream import Batch, Stream
-
-LEAVE_S = 2.0
-"""How long an engine may take to leave by itself, and again after it was asked by a signal."""
-DRAIN_S = 1.0
-"""How long the pipes of a dead engine may stay open."""
-STDERR_LINES = 50
-LINE_BYTES = 4000
+from .worker_process import WorkerProcess
 
 
 class EngineProcess:
@@ -72,44 +59,42 @@ class EngineProcess:
         self._log = logging.getLogger(f"impetus.engines.{model_id}")
         self._streams: dict[int, Stream] = {}
         self._next_id = 1
-        self._transport: asyncio.SubprocessTransport | None = None
-        self._stdin: asyncio.WriteTransport | None = None
-        self._reader = FrameReader()
-        self._stderr = _Lines(self._log)
+        self._worker: WorkerProcess | None = None
         self._ready: asyncio.Future[Ready] | None = None
-        self._ended: asyncio.Future[None] | None = None
         self._served = False
         self._closing = False
-        self._broken: str | None = None
         self.stats: Stats | None = None
         """The engine's newest report of itself."""
 
     @property
     def pid(self) -> int | None:
         """The process's number; None when there is none."""
-        return self._transport.get_pid() if self._transport is not None and self.alive else None
+        return self._worker.pid if self._worker is not None else None
 
     @property
     def alive(self) -> bool:
         """Whether the process is there."""
-        return self._ended is not None and not self._ended.done() and self._transport is not None
+        return self._worker is not None and self._worker.alive
 
     @property
     def running(self) -> int:
         """How many generations are under way."""
         return len(self._streams)
 
-    async def start(self) -> Ready:
-        """Starts the process and waits until it holds the model.
+    async def start(self, standby: WorkerProcess | None = None) -> Ready:
+        """Starts a process, or takes over one that stands by, and waits until it holds the model.
 
         Raises:
             LoadFailed: it refused, took too long, or died; no process is left then, nor after a cancellation.
         """
-        loop = asyncio.get_running_loop()
-        self._ready = loop.create_future()
-        self._ended = loop.create_future()
+        self._ready = asyncio.get_running_loop().create_future()
         try:
-            await self._spawn()
+            if standby is not None and standby.alive:
+                self._worker = standby
+                standby.listener = self
+            else:
+                self._worker = await self._spawn()
+            self._send(self._load_frame)
             async with asyncio.timeout(self._load_timeout_s):
                 ready = await self._ready
         except TimeoutError:
@@ -147,53 +132,29 @@ class EngineProcess:
 
     async def close(self) -> None:
         """Ends the process: asks it, then insists, then kills it. Generations under way end with an error."""
-        if self._ended is None or self._transport is None:
-            return
-        self._closing = True
-        try:
-            self._send(Shutdown())
-            if not await self._has_ended(LEAVE_S):
-                self._signal(signal.SIGTERM)
-                await self._has_ended(LEAVE_S)
-        finally:
-            await self._kill()
+        if self._worker is not None:
+            self._closing = True
+            await self._worker.close()
 
-    # What the pipes tell, called by `_Pipes`.
+    # What the worker tells.
 
-    def received(self, data: bytes) -> None:
-        """Takes what the engine wrote."""
-        if self._broken is not None:
-            return
-        try:
-            frames = self._reader.feed(data)
-        except BrokenStream as error:
-            self._broken = f"it wrote something that is no frame: {error}"
-            self._log.error("%s", self._broken)
-            self._signal(signal.SIGKILL)
-            return
+    def worker_wrote(self, frames: Sequence[FromEngine]) -> None:
+        """Hands each frame to whom it is for, and wakes every reader once."""
         touched: set[Stream] = set()
         for frame in frames:
             self._take(frame, touched)
         for stream in touched:
             stream.wake()
 
-    def received_stderr(self, data: bytes) -> None:
-        """Takes what the engine said."""
-        self._stderr.feed(data)
+    def worker_said(self, line: str) -> None:
+        """Logs what the engine said."""
+        self._log.debug("%s", line)
 
-    def ended(self, code: int) -> None:
-        """Takes note that the process is gone and everything it wrote was read."""
-        if self._ended is None or self._ended.done():
-            return
-        self._stderr.finish()
-        self._ended.set_result(None)
-        if self._transport is not None:
-            # Its pipes are of no more use, and nobody calls `close` after a crash.
-            self._transport.close()
-        how = self._broken or _how_it_ended(code)
-        error = EngineCrashed(self._model_id, how=how, last_words=self._stderr.lines)
+    def worker_ended(self, how: str, last_words: tuple[str, ...]) -> None:
+        """Tells everyone who waits that the engine is gone."""
+        error = EngineCrashed(self._model_id, how=how, last_words=last_words)
         if self._ready is not None and not self._ready.done():
-            self._ready.set_exception(LoadFailed(self._model_id, _death_while_loading(how, self._stderr.lines)))
+            self._ready.set_exception(LoadFailed(self._model_id, _death_while_loading(how, last_words)))
             # The waiter may be gone already, by a time-out; then nobody is left to be told.
             self._ready.exception()
         for stream in tuple(self._streams.values()):
@@ -201,20 +162,11 @@ class EngineProcess:
         if self._served and self._on_exit is not None:
             self._on_exit(None if self._closing else error)
 
-    async def _spawn(self) -> None:
+    async def _spawn(self) -> WorkerProcess:
         try:
-            # -P: what lies in the user's current folder must not stand in for a module of ours.
-            transport, _ = await asyncio.get_running_loop().subprocess_exec(
-                lambda: _Pipes(self),
-                *(sys.executable, "-P", "-m", "impetus.runtime.worker"),
-                env=self._environment,
-                start_new_session=True,
-            )
+            return await WorkerProcess.spawn(self._environment, self)
         except OSError as error:
             raise LoadFailed(self._model_id, f"its process could not be started: {error}") from error
-        self._transport = transport
-        self._stdin = cast("asyncio.WriteTransport", transport.get_pipe_transport(0))
-        self._send(self._load_frame)
 
     def _take(self, frame: FromEngine, touched: set[Stream]) -> None:
         match frame:
@@ -260,116 +212,12 @@ class EngineProcess:
         self._send(Hold(stream_id) if held else Release(stream_id))
 
     def _send(self, frame: ToEngine) -> None:
-        if self._stdin is not None and not self._stdin.is_closing():
-            self._stdin.write(encode(frame))
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._transport is not None and self._transport.get_returncode() is None:
-            try:
-                self._transport.send_signal(number)
-            except ProcessLookupError:
-                return
-
-    async def _has_ended(self, wait_s: float) -> bool:
-        if self._ended is None:
-            return True
-        await asyncio.wait([self._ended], timeout=wait_s)
-        return self._ended.done()
+        if self._worker is not None:
+            self._worker.send(frame)
 
     async def _kill(self) -> None:
-        """Makes sure that no process is left, also when the caller is cancelled meanwhile."""
-        if self._transport is None:
-            return
-        self._signal(signal.SIGKILL)
-        try:
-            await self._has_ended(LEAVE_S)
-        finally:
-            self._transport.close()
-
-
-class _Pipes(asyncio.SubprocessProtocol):
-    """Hands over what comes from the process, and knows when all of it has come."""
-
-    def __init__(self, engine: EngineProcess) -> None:
-        self._engine = engine
-        self._transport: asyncio.SubprocessTransport | None = None
-        self._open = {1, 2}
-        self._exited = False
-        self._too_long: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.SubprocessTransport", transport)
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        if fd == 1:
-            self._engine.received(data)
-        else:
-            self._engine.received_stderr(data)
-
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        del exc
-        self._open.discard(fd)
-        self._look()
-
-    def process_exited(self) -> None:
-        self._exited = True
-        if self._open:
-            # A process that the engine started may hold on to its pipes; nobody waits for that one.
-            self._too_long = asyncio.get_running_loop().call_later(DRAIN_S, self._tell)
-        self._look()
-
-    def _look(self) -> None:
-        if self._exited and not self._open:
-            if self._too_long is not None:
-                self._too_long.cancel()
-            self._tell()
-
-    def _tell(self) -> None:
-        code = self._transport.get_returncode() if self._transport is not None else None
-        self._engine.ended(0 if code is None else code)
-
-
-class _Lines:
-    """The newest lines of a process's stderr."""
-
-    def __init__(self, log: logging.Logger) -> None:
-        self._log = log
-        self._part = b""
-        self._lines: deque[str] = deque(maxlen=STDERR_LINES)
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Oldest first."""
-        return tuple(self._lines)
-
-    def feed(self, data: bytes) -> None:
-        """Takes what arrived; a line without an end is cut."""
-        *whole, self._part = (self._part + data).split(b"\n")
-        if len(self._part) > LINE_BYTES:
-            whole.append(self._part)
-            self._part = b""
-        for line in whole:
-            self._add(line)
-
-    def finish(self) -> None:
-        """Takes the last line, which may have no end."""
-        self._add(self._part)
-        self._part = b""
-
-    def _add(self, line: bytes) -> None:
-        text = line[:LINE_BYTES].decode("utf-8", "replace").rstrip()
-        if text:
-            self._lines.append(text)
-            self._log.debug("%s", text)
-
-
-def _how_it_ended(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
+        if self._worker is not None:
+            await self._worker.kill()
 
 
 def _death_while_loading(how: str, lines: tuple[str, ...]) -> str:
