@@ -71,8 +71,14 @@ class LoadOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     """The echo engine's default speed; 0 is as fast as it can."""
 
 
+class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
+    """May come before `Load`: which engine's library will be needed."""
+
+    backend: str
+
+
 class Load(msgspec.Struct, frozen=True, tag="load"):
-    """The first frame: which model to hold."""
+    """The first frame, or the one after `Prepare`: which model to hold."""
 
     backend: str
     model: str
@@ -119,7 +125,11 @@ class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     """Leave now, in good order."""
 
 
-ToEngine = Load | Generate | Ask | Cancel | Hold | Release | Shutdown
+ToEngine = Prepare | Load | Generate | Ask | Cancel | Hold | Release | Shutdown
+
+
+class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
+    """The engine's library is imported; where it cannot be, loading will say so."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -227,7 +237,7 @@ class Stats(msgspec.Struct, frozen=True, tag="stats"):
     decode_tps: float | None
 
 
-FromEngine = Ready | LoadRefused | Progress | Accepted | Answered | Refused | Step | Stats
+FromEngine = Prepared | Ready | LoadRefused | Progress | Accepted | Answered | Refused | Step | Stats
 
 _encoder = msgspec.msgpack.Encoder()
 _to_engine = msgspec.msgpack.Decoder(ToEngine)
