@@ -16,6 +16,7 @@ from ..hw.monitor import Monitor
 from ..hw.probes.probe import Probe
 from ..hw.profile import CapabilityProfile
 from .config import Config, TomlValue, write_setting
+from .engines.choice import EngineName, choose_engine
 from .errors import ImpetusError
 from .events import Admitted, Event, Finished, TextDelta
 from .frames import Stats
@@ -90,6 +91,7 @@ class Runtime:
             max_loaded=config.models.max_loaded,
             load_timeout_s=config.engine.load_timeout_s,
             on_change=self._changed,
+            next_engine=self._next_engine,
         )
         self._hub = Hub(endpoint=config.hub.endpoint or None)
         self._downloads = Downloads(models_dir, endpoint=config.hub.endpoint or None, on_change=self._download_changed)
@@ -141,6 +143,7 @@ class Runtime:
         """Looks again at what lies on the disk."""
         self._models = tuple(sorted(await asyncio.to_thread(self._registry.scan), key=lambda model: model.id.lower()))
         self.scanned.set()
+        self._residency.review_standby()
         self._changed()
 
     async def load(self, model_id: str) -> None:
@@ -155,11 +158,7 @@ class Runtime:
     async def switch(self, model_id: str) -> None:
         """Unloads every other model and loads this one; raises as `load` does."""
         await self.scanned.wait()
-        model = self.resolve(model_id)
-        for status in self.statuses():
-            if status.model.id != model.id and status.state != "unloaded":
-                await self._residency.unload(status.model.id)
-        await self._residency.load(model)
+        await self._residency.switch(self.resolve(model_id))
 
     async def generate(self, request: GenerateRequest, record: RequestRecord) -> AsyncGenerator[list[Event], None]:
         """Runs one request; the model is loaded first if need be. Closing the generator cancels the request.
@@ -248,6 +247,15 @@ class Runtime:
         while True:
             await asyncio.sleep(min(IDLE_CHECK_S, idle_s))
             await self._residency.unload_idle(idle_s=idle_s)
+
+    def _next_engine(self) -> EngineName | None:
+        """The engine of a model that is not in memory; None where nothing is left to be loaded, or nothing is to stand by."""
+        if not self.config.engine.standby:
+            return None
+        idle = [status.model for status in self.statuses() if status.state in {"unloaded", "failed"}]
+        # Models that do no work come last.
+        idle.sort(key=lambda model: model.store == "builtin")
+        return next((choice.engine for choice in map(choose_engine, (model.header for model in idle)) if choice.engine), None)
 
     def _plan(self, model: Model) -> LoadPlan:
         return plan_load(model, self.profile, self.config.engine)

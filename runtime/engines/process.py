@@ -17,6 +17,7 @@ from ..frames import (
     Load,
     LoadOptions,
     LoadRefused,
+    Prepared,
     Progress,
     Ready,
     Refused,
@@ -192,6 +193,8 @@ class EngineProcess:
             case LoadRefused():
                 if self._ready is not None and not self._ready.done():
                     self._ready.set_exception(LoadFailed(self._model_id, frame.why))
+            case Prepared():
+                pass  # a worker that was taken over before it had imported everything
 
     def _take_step(self, step: Step, touched: set[Stream]) -> None:
         # The busiest lines of our half: once for every token of every stream.

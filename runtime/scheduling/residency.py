@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import cast
 
-from ..engines.choice import choose_engine
+from ..engines.choice import EngineName, choose_engine
 from ..engines.process import EngineProcess
+from ..engines.standby import Standby
 from ..engines.supervisor import RestartBackoff
 from ..errors import EngineCrashed, EngineError, ImpetusError, LoadFailed, Overloaded, UnservableModel
 from ..frames import Ready, Stats
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 
 SWITCH_GRACE_S = 10.0
 """How long an unload waits for the model's running requests before it ends them."""
+STANDBY_ROOM_BYTES = 1 << 30
+"""So much must be free beyond what is left to the system before a process stands by for the next load."""
 
 
 class Resident:
@@ -39,10 +43,8 @@ class Resident:
         self.failure: str | None = None
         self.idle = asyncio.Event()
         self.idle.set()
-        self.settled = asyncio.Event()
-        """Set while no unload is under way."""
-        self.settled.set()
         self.loading: asyncio.Task[EngineProcess] | None = None
+        self.leaving: asyncio.Task[None] | None = None
         self.restart: asyncio.Task[None] | None = None
         self.backoff = RestartBackoff()
 
@@ -74,7 +76,19 @@ class Residency:
         max_loaded: int,
         load_timeout_s: float,
         on_change: Callable[[], None],
+        next_engine: Callable[[], EngineName | None] = lambda: None,
     ) -> None:
+        """Puts it together; nothing is started yet.
+
+        Args:
+            plan: decides how a model is held.
+            governor: grants the memory.
+            environment: of the engines' processes, whole.
+            max_loaded: so many models are in memory at once.
+            load_timeout_s: a load that takes longer is given up.
+            on_change: called when a model's status or a process changed.
+            next_engine: the engine that may be asked for next; a process stands by for it. None where none will be.
+        """
         self._plan = plan
         self._governor = governor
         self._environment = environment
@@ -84,6 +98,13 @@ class Residency:
         self._residents: dict[str, Resident] = {}
         self._one_load = asyncio.Lock()
         self._closing = False
+        self._standby = Standby(
+            environment=environment,
+            wanted=next_engine,
+            is_busy=lambda: any(resident.running or resident.loading for resident in self.residents()),
+            has_room=lambda: governor.refuse(STANDBY_ROOM_BYTES) is None,
+            on_change=on_change,
+        )
 
     def status(self, model: Model) -> ModelStatus:
         """What is done with a model now."""
@@ -103,8 +124,13 @@ class Residency:
         }
 
     def pids(self) -> Iterable[int]:
-        """The processes that hold models."""
-        return [resident.engine.pid for resident in self._residents.values() if resident.engine and resident.engine.pid]
+        """The processes of the engines, also one that stands by."""
+        engines = [resident.engine for resident in self._residents.values() if resident.engine is not None]
+        return [holder.pid for holder in (*engines, self._standby) if holder.pid is not None]
+
+    def review_standby(self) -> None:
+        """Says that other models may be asked for than before."""
+        self._standby.review()
 
     @asynccontextmanager
     async def use(self, model: Model, *, load: bool) -> AsyncGenerator[tuple[EngineProcess, int]]:
@@ -161,25 +187,22 @@ class Residency:
     async def unload(self, model_id: str) -> None:
         """Ends a model's engine and gives its memory back; running requests get a short grace."""
         resident = self._residents.get(model_id)
-        if resident is None:
-            return
-        await self._stop_tasks(resident)
-        resident.backoff = RestartBackoff()
-        if resident.engine is None:
-            self._move(resident, "unloaded")
-            return
-        resident.settled.clear()
-        self._move(resident, "unloading")
+        if resident is not None:
+            await asyncio.shield(self._begin_unload(resident))
+
+    async def switch(self, model: Model) -> None:
+        """Unloads every other model and loads this one; it waits for the others only where memory is short.
+
+        Raises:
+            LoadFailed, UnservableModel, Overloaded: it cannot be had now; the others are unloaded all the same.
+        """
+        others = [resident for resident in self.residents() if resident.model.id != model.id and resident.state != "unloaded"]
+        leaving = [self._begin_unload(resident) for resident in others]
         try:
-            async with asyncio.timeout(SWITCH_GRACE_S):
-                await resident.idle.wait()
-        except TimeoutError:
-            log.warning("%s is unloaded although %d requests still run in it", model_id, resident.running)
+            await self.load(model)
         finally:
-            await self._end(resident)
-            self._move(resident, "unloaded")
-            resident.settled.set()
-        log.info("unloaded %s", model_id)
+            if leaving:
+                await asyncio.wait(leaving)
 
     async def unload_idle(self, *, idle_s: float) -> None:
         """Unloads what nobody used for so long."""
@@ -191,13 +214,21 @@ class Residency:
     async def close(self) -> None:
         """Ends every engine at once."""
         self._closing = True
-        await asyncio.gather(*(self._stop_tasks(resident) for resident in self._residents.values()))
-        await asyncio.gather(*(self._end(resident) for resident in self._residents.values()))
+        stopped = [task for resident in self.residents() for task in self._stop_tasks(resident)]
+        for resident in self.residents():
+            if resident.leaving is not None:
+                # It waits for no request any more, but its engine is still ended in good order.
+                resident.leaving.cancel()
+                stopped.append(cast("asyncio.Task[object]", resident.leaving))
+        if stopped:
+            await asyncio.wait(stopped)
+        await asyncio.gather(self._standby.close(), *(self._end(resident) for resident in self.residents()))
 
     async def _load(self, resident: Resident) -> EngineProcess:
         model = resident.model
         # What is on its way out goes first: two engines of one model would need the memory twice.
-        await resident.settled.wait()
+        if resident.leaving is not None:
+            await asyncio.wait([resident.leaving])
         self._move(resident, "loading")
         async with self._one_load:
             choice = choose_engine(model.header)
@@ -218,7 +249,7 @@ class Residency:
             started_s = time.monotonic()
             for reason in plan.reasons:
                 log.info("%s: %s", model.id, reason)
-            ready = await engine.start()
+            ready = await engine.start(self._standby.take(choice.engine))
             if not engine.alive:
                 raise LoadFailed(model.id, "its engine ended as soon as it was ready.")
             resident.ready = ready
@@ -240,27 +271,56 @@ class Residency:
 
     async def _make_room(self, model: Model, plan: LoadPlan) -> None:
         while True:
-            loaded = [
-                resident for resident in self.residents() if resident.engine is not None and resident.model.id != model.id
-            ]
             refusal = await asyncio.to_thread(self._governor.refuse, plan.needed_bytes)
-            if len(loaded) < self._max_loaded and refusal is None:
+            others = [resident for resident in self.residents() if resident.model.id != model.id]
+            leaving = [resident.leaving for resident in others if resident.leaving is not None]
+            staying = [resident for resident in others if resident.engine is not None and resident.leaving is None]
+            if refusal is None and len(staying) < self._max_loaded:
+                # Those on their way out need not be gone: there is memory for both.
                 return
-            idle = [resident for resident in loaded if not resident.running]
+            if refusal is not None and leaving:
+                await asyncio.wait(leaving, return_when=asyncio.FIRST_COMPLETED)
+                continue
+            idle = [resident for resident in staying if not resident.running]
             if not idle:
-                if refusal is not None and not loaded:
+                if refusal is not None and not staying:
                     raise LoadFailed(model.id, refusal.message)
-                busy = ", ".join(resident.model.id for resident in loaded)
+                busy = ", ".join(resident.model.id for resident in staying)
                 raise Overloaded(f"There is no room for '{model.id}' while {busy} is busy; try again shortly.", retry_after_s=5)
             oldest = min(idle, key=lambda resident: resident.used_s)
             log.info("%s makes room for %s", oldest.model.id, model.id)
-            await self.unload(oldest.model.id)
+            self._begin_unload(oldest)
+
+    def _begin_unload(self, resident: Resident) -> asyncio.Task[None]:
+        """Takes a model out of service at once, and ends its process in a task."""
+        stopped = self._stop_tasks(resident)
+        if resident.leaving is None:
+            if resident.engine is not None:
+                self._move(resident, "unloading")
+            resident.leaving = asyncio.create_task(self._leave(resident, stopped), name=f"unload {resident.model.id}")
+        return resident.leaving
+
+    async def _leave(self, resident: Resident, stopped: Sequence[asyncio.Task[object]]) -> None:
+        try:
+            if stopped:
+                await asyncio.wait(stopped)
+            resident.backoff = RestartBackoff()
+            if resident.engine is not None:
+                async with asyncio.timeout(SWITCH_GRACE_S):
+                    await resident.idle.wait()
+        except TimeoutError:
+            log.warning("%s is unloaded although %d requests still run in it", resident.model.id, resident.running)
+        finally:
+            await self._end(resident)
+            resident.leaving = None
+            self._move(resident, "unloaded")
+        log.info("unloaded %s", resident.model.id)
 
     def _load_ended(self, resident: Resident, task: asyncio.Task[EngineProcess]) -> None:
         resident.loading = None
         resident.progress = None
         if task.cancelled():
-            self._move(resident, "unloaded")
+            self._move(resident, "unloaded" if resident.leaving is None else "unloading")
         elif (error := task.exception()) is not None:
             if isinstance(error, Overloaded):
                 self._move(resident, "unloaded")
@@ -293,15 +353,13 @@ class Residency:
             except ImpetusError:
                 log.info("%s stays unloaded until it is asked for", resident.model.id)
 
-    async def _stop_tasks(self, resident: Resident) -> None:
-        tasks = [
-            task for task in (resident.restart, resident.loading) if task is not None and task is not asyncio.current_task()
-        ]
+    def _stop_tasks(self, resident: Resident) -> list[asyncio.Task[object]]:
+        """Cancels what is under way for a model, and gives it."""
+        tasks = [cast("asyncio.Task[object]", task) for task in (resident.restart, resident.loading) if task is not None]
         resident.restart = None
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        return tasks
 
     async def _end(self, resident: Resident) -> None:
         engine, resident.engine, resident.ready = resident.engine, None, None
@@ -315,4 +373,6 @@ class Residency:
     def _move(self, resident: Resident, state: ModelState, *, failure: str | None = None) -> None:
         resident.state = state
         resident.failure = failure
+        if state in {"ready", "unloaded", "failed"}:
+            self._standby.review()
         self._on_change()

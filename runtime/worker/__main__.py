@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
 import time
+from contextlib import suppress
 
-from ..frames import Load, LoadRefused, Progress, Ready
+from ..frames import Load, LoadRefused, Prepare, Prepared, Progress, Ready, Shutdown
 from .backends.backend import Backend, LoadError
-from .backends.choose import open_backend
+from .backends.choose import find_backend
 from .loop import WorkerLoop
 from .pipe import Inbox, Outlet, start_reader, take_over_pipes
 
@@ -19,7 +21,7 @@ log = logging.getLogger("impetus.worker")
 
 
 def main() -> None:
-    """Loads the model that the first frame names, and serves it until it is told to leave."""
+    """Loads the model that it is told to, and serves it until it is told to leave."""
     source, outlet = take_over_pipes()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     inbox = start_reader(source)
@@ -37,12 +39,12 @@ def main() -> None:
 
 
 def _serve(inbox: Inbox, outlet: Outlet) -> None:
-    load = inbox.get()
-    if not isinstance(load, Load):
-        raise TypeError(f"the first frame is {type(load).__name__}, not Load")
+    load = _stand_by(inbox, outlet)
+    if load is None:
+        return
     began_s = time.monotonic()
     try:
-        backend = open_backend(load.backend)
+        backend = find_backend(load.backend)()
         loaded = backend.load(load.path, load.options, LoadProgress(outlet))
     except LoadError as error:
         outlet.send(LoadRefused(str(error)))
@@ -58,9 +60,28 @@ def _serve(inbox: Inbox, outlet: Outlet) -> None:
                 details=loaded.details,
             )
         )
+        # What is there by now stays: a collection that went through it all would hold up every answer.
+        gc.freeze()
         WorkerLoop(backend, loaded, inbox, outlet).run()
     finally:
         _close(backend)
+
+
+def _stand_by(inbox: Inbox, outlet: Outlet) -> Load | None:
+    """Waits for a model, and imports an engine meanwhile where it is told to; None where it is to leave."""
+    while True:
+        match inbox.get():
+            case Load() as load:
+                return load
+            case Shutdown():
+                return None
+            case Prepare(backend):
+                with suppress(LoadError):
+                    find_backend(backend)
+                gc.collect()
+                outlet.send(Prepared())
+            case other:
+                raise TypeError(f"{type(other).__name__} came before Load")
 
 
 def _close(backend: Backend) -> None:

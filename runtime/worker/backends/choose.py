@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .backend import Backend, LoadError
 
 
-def open_backend(name: str) -> Backend:
-    """Makes the backend of this name; raises LoadError where there is none or its library is missing."""
+def find_backend(name: str) -> Callable[[], Backend]:
+    """Imports the backend of this name; raises LoadError where there is none or its library is missing."""
     # Each engine's library is heavy or may be missing here: only the one that is asked for is imported.
     try:
         if name == "llama":
             from .llama import LlamaBackend
 
-            return LlamaBackend()
+            return LlamaBackend
         if name == "echo":
             from .echo import EchoBackend
 
-            return EchoBackend()
+            return EchoBackend
     except ImportError as error:
         raise LoadError(f"the library of the engine '{name}' cannot be imported: {error}") from error
     raise LoadError(f"there is no engine named '{name}'.")
