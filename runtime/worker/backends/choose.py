@@ -15,6 +15,10 @@ def find_backend(name: str) -> Callable[[], Backend]:
             from .llama import LlamaBackend
 
             return LlamaBackend
+        if name == "llama-embedding":
+            from .llama_embedding import LlamaEmbeddingBackend
+
+            return LlamaEmbeddingBackend
         if name == "echo":
             from .echo import EchoBackend
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Sequence
 from typing import cast
 
@@ -11,6 +12,7 @@ from llama_cpp import llama_cpp as native
 _CONTROL = native.LLAMA_TOKEN_ATTR_CONTROL | native.LLAMA_TOKEN_ATTR_UNKNOWN
 """The tokens that the tokenizer makes out of text only when it is told to."""
 _PIECE_BYTES = 64
+_BOUNDARY = re.compile(r"start|\[INST\]|<\|(user|assistant|system|tool)|<\|turn>", re.IGNORECASE)
 
 
 class Vocabulary:
@@ -34,24 +36,27 @@ class Vocabulary:
         self.bos = self._known(_number(native.llama_vocab_bos(vocab)))
         """The token that begins a sequence, or None."""
         self.eos = self._known(_number(native.llama_vocab_eos(vocab)))
+        self.boundaries = frozenset(token for text, token in self.control_texts.items() if _BOUNDARY.search(text))
+        """The control tokens that begin a message in the chat templates of the field."""
         self.adds_bos = native.llama_vocab_get_add_bos(vocab)
         """Whether the model wants it before every text."""
 
-    def tokenize(self, text: str, *, control: bool) -> list[int]:
+    def tokenize(self, text: str, *, control: bool, whole: bool = False) -> list[int]:
         """Cuts text into tokens.
 
         Args:
-            text: what to cut; nothing is put before or after it.
+            text: what to cut.
             control: whether the texts of control tokens become these tokens, or stay plain text.
+            whole: whether the tokens are put around it that begin and end a text of this model; else nothing is.
         """
         data = text.encode("utf-8", "replace")
         room = len(data) + 16
         ids = (native.llama_token * room)()
-        count = native.llama_tokenize(self._vocab, data, len(data), ids, room, False, control)
+        count = native.llama_tokenize(self._vocab, data, len(data), ids, room, whole, control)
         if count < 0:
             room = -count
             ids = (native.llama_token * room)()
-            count = native.llama_tokenize(self._vocab, data, len(data), ids, room, False, control)
+            count = native.llama_tokenize(self._vocab, data, len(data), ids, room, whole, control)
         return cast("list[int]", ids[: max(0, count)])
 
     def piece(self, token: int) -> bytes:
@@ -61,9 +66,23 @@ class Vocabulary:
             piece = self._pieces[token] = self._read_piece(token, special=False)
         return piece
 
+    def text(self, tokens: Sequence[int]) -> str:
+        """Puts tokens together to text, with the texts of control tokens; what is not whole UTF-8 is replaced."""
+        ids = (native.llama_token * len(tokens))(*tokens)
+        buffer = ctypes.create_string_buffer(self.longest_bytes * len(tokens) + 16)
+        length = native.llama_detokenize(self._vocab, ids, len(tokens), cast("bytes", buffer), len(buffer), False, True)
+        if length < 0:
+            buffer = ctypes.create_string_buffer(-length)
+            length = native.llama_detokenize(self._vocab, ids, len(tokens), cast("bytes", buffer), len(buffer), False, True)
+        return buffer.raw[: max(0, length)].decode("utf-8", "replace")
+
+    def bytes_of(self, token: int) -> bytes:
+        """The bytes of a token, those of a control token too."""
+        return self._read_piece(token, special=True)
+
     def text_of(self, token: int | None) -> str:
         """The text of a token as a template writes it, control tokens too."""
-        return "" if token is None else self._read_piece(token, special=True).decode("utf-8", "replace")
+        return "" if token is None else self.bytes_of(token).decode("utf-8", "replace")
 
     def are_known(self, tokens: Sequence[int]) -> bool:
         """Whether all of these are ids of this vocabulary; the engine itself does not look."""
