@@ -112,7 +112,7 @@ class TokenTrie(Generic[V]):
         at = 0
         while (child := node.children.get(packed[at : at + TOKEN_BYTES])) is not None:
             shared = common_tokens(child.label, 0, packed, at) * TOKEN_BYTES
-            node = child if shared == len(child.label) else _split(child, shared)
+            node = child if shared == len(child.label) else _split(node, child, shared)
             at += shared
         if at < len(packed):
             leaf = _Node(node, packed[at:])
@@ -137,11 +137,10 @@ class TokenTrie(Generic[V]):
         parent.children[child.label[:TOKEN_BYTES]] = child
 
 
-def _split(node: _Node[V], at: int) -> _Node[V]:
+def _split(parent: _Node[V], node: _Node[V], at: int) -> _Node[V]:
     """Parts a node's label at a byte; gives the new upper node."""
-    assert node.parent is not None
-    upper = _Node(node.parent, node.label[:at])
-    node.parent.children[upper.label[:TOKEN_BYTES]] = upper
+    upper = _Node(parent, node.label[:at])
+    parent.children[upper.label[:TOKEN_BYTES]] = upper
     node.label = node.label[at:]
     node.parent = upper
     upper.children[node.label[:TOKEN_BYTES]] = node
