@@ -69,12 +69,12 @@ class UnservableModel(InvalidRequest):
 class ContextOverflow(InvalidRequest):
     """The prompt is longer than the context that is served."""
 
-    def __init__(self, prompt_tokens: int, context_length: int) -> None:
+    def __init__(self, prompt_tokens: int, context_length: int, *, param: str = "messages") -> None:
         # Cline, Codex and others compact and retry when they meet exactly this wording and code.
         super().__init__(
-            f"This model's maximum context length is {context_length} tokens. However, your messages resulted in "
-            f"{prompt_tokens} tokens. Please reduce the length of the messages.",
-            param="messages",
+            f"This model's maximum context length is {context_length} tokens. However, your {param} resulted in "
+            f"{prompt_tokens} tokens. Please reduce the length of the {param}.",
+            param=param,
             code="context_length_exceeded",
         )
         self.prompt_tokens = prompt_tokens

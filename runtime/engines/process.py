@@ -6,10 +6,13 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from ..errors import ContextOverflow, EngineCrashed, EngineError, ImpetusError, InvalidRequest, LoadFailed, Overloaded
 from ..frames import (
     Accepted,
+    Answered,
+    Ask,
     Cancel,
     FromEngine,
     Generate,
@@ -26,9 +29,12 @@ from ..frames import (
     Step,
     ToEngine,
 )
+from ..questions import Answer, Question
 from ..request import GenerateRequest
 from .stream import Batch, Stream
 from .worker_process import WorkerProcess
+
+AnswerKind = TypeVar("AnswerKind", bound=Answer)
 
 
 class EngineProcess:
@@ -59,6 +65,7 @@ class EngineProcess:
         self._on_progress = on_progress
         self._log = logging.getLogger(f"impetus.engines.{model_id}")
         self._streams: dict[int, Stream] = {}
+        self._asked: dict[int, asyncio.Future[Answer]] = {}
         self._next_id = 1
         self._worker: WorkerProcess | None = None
         self._ready: asyncio.Future[Ready] | None = None
@@ -79,8 +86,8 @@ class EngineProcess:
 
     @property
     def running(self) -> int:
-        """How many generations are under way."""
-        return len(self._streams)
+        """How many generations and questions are under way."""
+        return len(self._streams) + len(self._asked)
 
     async def start(self, standby: WorkerProcess | None = None) -> Ready:
         """Starts a process, or takes over one that stands by, and waits until it holds the model.
@@ -131,6 +138,29 @@ class EngineProcess:
             if not stream.finished:
                 self._send(Cancel(stream.id))
 
+    async def ask(self, question: Question, kind: type[AnswerKind]) -> AnswerKind:
+        """Asks a question and waits for its answer, which is of this kind; a cancellation reaches the engine.
+
+        Raises:
+            InvalidRequest, ContextOverflow, Overloaded, EngineError: the engine refused it.
+            EngineCrashed: the process ended.
+        """
+        if not self.alive or self._closing:
+            raise EngineError(f"The engine of '{self._model_id}' is not running.")
+        number = self._next_id
+        self._next_id += 1
+        asked = self._asked[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._send(Ask(number, question))
+            answer = await asked
+        finally:
+            del self._asked[number]
+            if asked.cancelled():
+                self._send(Cancel(number))
+        if not isinstance(answer, kind):
+            raise EngineError(f"The engine of '{self._model_id}' answered another question than it was asked.")
+        return answer
+
     async def close(self) -> None:
         """Ends the process: asks it, then insists, then kills it. Generations under way end with an error."""
         if self._worker is not None:
@@ -158,8 +188,12 @@ class EngineProcess:
             self._ready.set_exception(LoadFailed(self._model_id, _death_while_loading(how, last_words)))
             # The waiter may be gone already, by a time-out; then nobody is left to be told.
             self._ready.exception()
+        ending = EngineError(f"'{self._model_id}' was unloaded while it answered.") if self._closing else error
         for stream in tuple(self._streams.values()):
-            stream.fail(EngineError(f"'{self._model_id}' was unloaded while it answered.") if self._closing else error)
+            stream.fail(ending)
+        for asked in self._asked.values():
+            if not asked.done():
+                asked.set_exception(ending)
         if self._served and self._on_exit is not None:
             self._on_exit(None if self._closing else error)
 
@@ -177,9 +211,14 @@ class EngineProcess:
                 if (stream := self._streams.get(frame.id)) is not None:
                     stream.put(frame)
                     touched.add(stream)
+            case Answered():
+                if (asked := self._asked.get(frame.id)) is not None and not asked.done():
+                    asked.set_result(frame.answer)
             case Refused():
                 if (stream := self._streams.get(frame.id)) is not None:
                     stream.fail(_to_error(frame))
+                elif (asked := self._asked.get(frame.id)) is not None and not asked.done():
+                    asked.set_exception(_to_error(frame))
             case Stats():
                 self.stats = frame
                 if self._on_stats is not None:
@@ -231,7 +270,7 @@ def _death_while_loading(how: str, lines: tuple[str, ...]) -> str:
 def _to_error(refused: Refused) -> ImpetusError:
     match refused.kind:
         case "overflow":
-            return ContextOverflow(refused.prompt_tokens, refused.context_length)
+            return ContextOverflow(refused.prompt_tokens, refused.context_length, param=refused.param or "messages")
         case "invalid":
             return InvalidRequest(refused.message, param=refused.param)
         case "overloaded":
