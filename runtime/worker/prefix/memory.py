@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .segments import Segment, SegmentIndex
@@ -14,6 +15,7 @@ DEAR_TOKENS = 8192
 class _Kept:
     segment: Segment
     state: bytes
+    on_evict: Callable[[Segment, bytes], None]
     worth: float
     """What is least goes first."""
 
@@ -42,25 +44,29 @@ class MemoryTier:
     def __contains__(self, key: bytes) -> bool:
         return key in self._kept
 
-    def put(self, segment: Segment, state: bytes) -> list[tuple[Segment, bytes]]:
-        """Keeps a state; gives those that had to go for it, itself among them where it is worth least."""
+    def put(self, segment: Segment, state: bytes, on_evict: Callable[[Segment, bytes], None]) -> None:
+        """Keeps a state, if it is worth more than what would have to go for it.
+
+        Args:
+            segment: what the state is for.
+            state: its bytes.
+            on_evict: gets both back once they have to go.
+        """
         if segment.size_bytes > self._max_bytes:
-            return [(segment, state)]
+            return
         self.discard(segment.key)
         for shorter in self.index.superseded(segment):
             self.discard(shorter.key)
-        self._kept[segment.key] = _Kept(segment, state, self._worth(segment))
+        self._kept[segment.key] = _Kept(segment, state, on_evict, self._worth(segment))
         self.index.add(segment)
         self.size_bytes += segment.size_bytes
-        gone: list[tuple[Segment, bytes]] = []
         while self.size_bytes > self._max_bytes:
             last = min(
                 (kept for key, kept in self._kept.items() if not self.index.has_children(key)), key=lambda kept: kept.worth
             )
             self._sunk = max(self._sunk, last.worth)
             self.discard(last.segment.key)
-            gone.append((last.segment, last.state))
-        return gone
+            last.on_evict(last.segment, last.state)
 
     def get(self, key: bytes) -> bytes | None:
         """Gives a state, or None where it is not kept."""
@@ -78,11 +84,6 @@ class MemoryTier:
         if kept is not None:
             self.index.discard(key)
             self.size_bytes -= kept.segment.size_bytes
-
-    def clear(self) -> None:
-        """Forgets all."""
-        for key in list(self._kept):
-            self.discard(key)
 
     def _worth(self, segment: Segment) -> float:
         return self._sunk + recompute_cost(segment) / max(1, segment.size_bytes)

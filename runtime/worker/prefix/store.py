@@ -48,18 +48,21 @@ class PrefixStore:
         root: the root key of the model and of everything else that shapes its states.
         cuttable: whether a state can be parted by positions and cut back; if not, whole states are kept (`put_checkpoint`).
         label: the model's name for people who look at what is on the disk.
+        beside: a store of the same engine's process, with whose states this one's share the memory.
     """
 
-    def __init__(self, options: PrefixOptions, *, root: bytes, cuttable: bool, label: str = "") -> None:
+    def __init__(
+        self, options: PrefixOptions, *, root: bytes, cuttable: bool, label: str = "", beside: PrefixStore | None = None
+    ) -> None:
         self._root = root
         self._cuttable = cuttable
         self._keeps_ram = options.ram_bytes > 0
-        self._memory = MemoryTier(options.ram_bytes, cuttable=cuttable)
+        self._memory = beside._memory if beside else MemoryTier(options.ram_bytes, cuttable=cuttable)
         self._disk: DiskTier | None = open_disk(options, root=root, cuttable=cuttable, label=label)
 
     @property
     def ram_bytes(self) -> int:
-        """How much memory the kept states take."""
+        """How much memory the kept states take, those of stores beside this one too."""
         return self._memory.size_bytes
 
     @property
@@ -155,8 +158,8 @@ class PrefixStore:
         return self._disk.flush(wait_s) if self._disk else True
 
     def close(self, wait_s: float) -> None:
-        """Lets go of all memory; what waits for the disk is written for at most so long."""
-        self._memory.clear()
+        """Lets go of the memory; what waits for the disk is written for at most so long."""
+        self._memory = MemoryTier(0, cuttable=self._cuttable)
         if self._disk:
             self._disk.close(wait_s)
 
@@ -198,12 +201,9 @@ class PrefixStore:
     def _covered(self, parent: bytes, part: bytes) -> bool:
         """Whether a state of these tokens is kept; what is only in memory is offered to the disk again."""
         kept = self._memory.index.covering(parent, part)
-        if self._disk is None:
-            stored = None
-        else:
-            stored = self._disk.covering(parent, part)
-            if kept and stored is None and (state := self._memory.get(kept.key)) is not None:
-                self._disk.offer(kept, state)
+        stored = self._disk.covering(parent, part) if self._disk else None
+        if kept and stored is None and (state := self._memory.get(kept.key)) is not None:
+            self._offer(kept, state)
         for segment in (kept, stored):
             if segment is not None:
                 self._touch(segment.key)
@@ -211,17 +211,17 @@ class PrefixStore:
 
     def _keep(self, parent: bytes, begin: int, tokens: bytes, state: bytes) -> None:
         segment = Segment(packed_key(parent, tokens), parent, begin, tokens, len(state))
-        if self._disk is not None and self._disk.covering(parent, tokens) is None:
-            self._disk.offer(segment, state)
+        self._offer(segment, state)
         if self._memory.index.covering(parent, tokens) is None:
             self._remember(segment, state)
 
     def _remember(self, segment: Segment, state: bytes) -> None:
-        if not self._keeps_ram:
-            return
-        for gone, old_state in self._memory.put(segment, state):
-            if self._disk is not None and gone.key != segment.key:
-                self._disk.offer(gone, old_state)
+        if self._keeps_ram:
+            self._memory.put(segment, state, self._offer)
+
+    def _offer(self, segment: Segment, state: bytes) -> None:
+        if self._disk is not None:
+            self._disk.offer(segment, state)
 
     def _touch(self, key: bytes) -> None:
         self._memory.touch(key)
