@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from .events import FinishReason
+from .errors import ImpetusError
+from .events import Finished, FinishReason, PrefixReport
 
 Stage = Literal["queued", "loading", "prefill", "decode", "done", "failed", "cancelled"]
+Origin = Literal["ram", "disk", "computed"]
+"""Where a prompt's tokens come from."""
 ENDED: frozenset[Stage] = frozenset({"done", "failed", "cancelled"})
 
 
@@ -33,7 +38,12 @@ class RequestRecord:
     stage: Stage = "queued"
     prompt_tokens: int | None = None
     completion_tokens: int = 0
-    cached_tokens: int | None = None
+    prefix: PrefixReport | None = None
+    """Where the prompt's tokens came from, of the first choice; None until it begins to be computed."""
+    draft_tokens: int | None = None
+    """How many tokens were guessed ahead, of all choices that ended; None before the first of them."""
+    accepted_tokens: int | None = None
+    """How many of these were kept."""
     ttft_s: float | None = None
     """Time to first token, from arrival."""
     first_token_s: float | None = None
@@ -41,6 +51,11 @@ class RequestRecord:
     ended_s: float | None = None
     finish_reason: FinishReason | None = None
     error: str | None = None
+
+    @property
+    def cached_tokens(self) -> int | None:
+        """How many tokens of the prompt were not computed again."""
+        return None if self.prefix is None else self.prefix.ram_tokens + self.prefix.disk_tokens
 
     @property
     def decode_tps(self) -> float | None:
@@ -62,9 +77,13 @@ class Journal:
         self._listeners: list[Callable[[RequestRecord], None]] = []
         self._counter = itertools.count(1)
         self._new_id = new_id or (lambda: f"req-{next(self._counter):06d}")
-        self.tokens_by_model: dict[str, int] = {}
+        self.tokens_by_model: Counter[str] = Counter()
         """Completion tokens ever handed out, by model id: rises only, so that readers take differences."""
-        self.prompt_tokens_by_model: dict[str, int] = {}
+        self.prompt_tokens_by_model: Counter[str] = Counter()
+        self.prompt_tokens_by_origin: Counter[tuple[str, Origin]] = Counter()
+        """Of the prompts that began to be computed, by model id and origin."""
+        self.draft_tokens_by_model: Counter[str] = Counter()
+        self.accepted_tokens_by_model: Counter[str] = Counter()
         self.ended_by_stage: dict[Stage, int] = {}
 
     def open(self, *, model: str, client: str, route: str) -> RequestRecord:
@@ -87,6 +106,32 @@ class Journal:
             self.ended_by_stage[stage] = self.ended_by_stage.get(stage, 0) + 1
         self._tell(record)
 
+    def note_prefix(self, record: RequestRecord, report: PrefixReport) -> None:
+        """Notes where a prompt's tokens come from; the first report holds."""
+        if record.prefix is not None:
+            return
+        record.prefix = report
+        self.prompt_tokens_by_origin.update(
+            {
+                (record.model, "ram"): report.ram_tokens,
+                (record.model, "disk"): report.disk_tokens,
+                (record.model, "computed"): report.computed_tokens,
+            }
+        )
+
+    def end_choice(self, record: RequestRecord, finished: Finished) -> None:
+        """Notes how a choice ended."""
+        record.finish_reason = finished.reason
+        record.draft_tokens = (record.draft_tokens or 0) + finished.draft_tokens
+        record.accepted_tokens = (record.accepted_tokens or 0) + finished.accepted_tokens
+        self.draft_tokens_by_model[record.model] += finished.draft_tokens
+        self.accepted_tokens_by_model[record.model] += finished.accepted_tokens
+
+    def count_prompt(self, record: RequestRecord, tokens: int) -> None:
+        """Notes how long a prompt is."""
+        record.prompt_tokens = tokens
+        self.prompt_tokens_by_model[record.model] += tokens
+
     def count_tokens(self, record: RequestRecord, tokens: int) -> None:
         """Adds completion tokens; the first of them ends the prefill."""
         if record.first_token_s is None:
@@ -94,7 +139,23 @@ class Journal:
             record.ttft_s = record.first_token_s - record.started_s
             self.move(record, "decode")
         record.completion_tokens += tokens
-        self.tokens_by_model[record.model] = self.tokens_by_model.get(record.model, 0) + tokens
+        self.tokens_by_model[record.model] += tokens
+
+    @contextmanager
+    def ending(self, record: RequestRecord) -> Generator[None]:
+        """Moves a request to its end, whichever way the block ends that this stands around."""
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit):
+            self.move(record, "cancelled")
+            raise
+        except ImpetusError as error:
+            self.move(record, "failed", error=error.message)
+            raise
+        except Exception as error:
+            self.move(record, "failed", error=f"{type(error).__name__}: {error}")
+            raise
+        self.move(record, "done")
 
     def listen(self, listener: Callable[[RequestRecord], None]) -> Callable[[], None]:
         """Adds a listener; gives the function that removes it."""

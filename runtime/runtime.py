@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, aclosing
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -181,7 +182,13 @@ class Runtime:
                 if self._residency.status(model).state != "ready":
                     self.journal.move(record, "loading")
                 async with self._residency.use(model, load=self.config.models.load_on_request) as (engine, context_length):
-                    choices = generate_choices(engine, request, model=model.id, context_length=context_length)
+                    choices = generate_choices(
+                        engine,
+                        request,
+                        model=model.id,
+                        context_length=context_length,
+                        on_prefix=partial(self.journal.note_prefix, record),
+                    )
                     counted = [0] * request.n
                     async with aclosing(choices) as batches:
                         async for batch in batches:
@@ -274,13 +281,10 @@ class Runtime:
                     counted[event.index] += 1
                 case Finished():
                     tokens += max(0, event.completion_tokens - counted[event.index])
-                    record.finish_reason = event.reason
-                    record.cached_tokens = event.cached_tokens
+                    self.journal.end_choice(record, event)
                 case Admitted():
                     self.journal.move(record, "prefill")
-                    record.prompt_tokens = event.prompt_tokens
-                    by_model = self.journal.prompt_tokens_by_model
-                    by_model[record.model] = by_model.get(record.model, 0) + event.prompt_tokens
+                    self.journal.count_prompt(record, event.prompt_tokens)
         if tokens:
             self.journal.count_tokens(record, tokens)
             self.throughput.note(record.model, tokens)

@@ -118,7 +118,7 @@ class EngineProcess:
         """Runs one choice; closing the generator cancels it.
 
         Yields:
-            What arrived since the last time: `Accepted` first, `Done` last.
+            What arrived since the last time: `Accepted` first, then `Begun`, `Done` last.
 
         Raises:
             InvalidRequest, ContextOverflow, Overloaded, EngineError: the engine refused it.
@@ -238,6 +238,11 @@ class EngineProcess:
     def _take_step(self, step: Step, touched: set[Stream]) -> None:
         # The busiest lines of our half: once for every token of every stream.
         streams = self._streams
+        for begun in step.begun:
+            stream = streams.get(begun.id)
+            if stream is not None:
+                stream.put(begun)
+                touched.add(stream)
         for delta in step.deltas:
             stream = streams.get(delta.id)
             if stream is not None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ..frames import Accepted, Delta, Done
+from ..frames import Accepted, Begun, Delta, Done
 
-Batch = list[Accepted | Delta | Done]
+Batch = list[Accepted | Begun | Delta | Done]
 
 HOLD_AT = 512
 """So many unread tokens, and the engine is asked to let the others go on without this one."""
@@ -30,7 +30,7 @@ class Stream:
         self._error: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
 
-    def put(self, frame: Accepted | Delta | Done) -> None:
+    def put(self, frame: Accepted | Begun | Delta | Done) -> None:
         """Takes a frame; the reader is woken by `wake`."""
         self._unread.append(frame)
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Protocol
 
 import msgspec
 
-from ..events import Admitted, Event, Finished, TextDelta
-from ..frames import Accepted, Delta, Done
+from ..events import Admitted, Event, Finished, PrefixReport, TextDelta
+from ..frames import Accepted, Begun, Delta, Done
 from ..request import GenerateRequest
 
-Batch = list[Accepted | Delta | Done]
+Batch = list[Accepted | Begun | Delta | Done]
 
 
 class Engine(Protocol):
@@ -25,14 +25,27 @@ class Engine(Protocol):
 
 
 async def generate_choices(
-    engine: Engine, request: GenerateRequest, *, model: str, context_length: int
+    engine: Engine,
+    request: GenerateRequest,
+    *,
+    model: str,
+    context_length: int,
+    on_prefix: Callable[[PrefixReport], None] | None = None,
 ) -> AsyncGenerator[list[Event], None]:
     """Runs all choices of a request side by side.
+
+    Args:
+        engine: runs each of them.
+        request: what is asked.
+        model: the id that serves it.
+        context_length: what that model is held with.
+        on_prefix: told where the first choice's prompt comes from, as soon as it begins to be computed.
 
     Yields:
         Batches of events in the order `events.py` states; `Admitted` comes once.
     """
     admitted = False
+    prefixes: dict[int, PrefixReport] = {}
     async with aclosing(_one(engine, request) if request.n == 1 else _several(engine, request)) as batches:
         async for index, batch in batches:
             events: list[Event] = []
@@ -44,19 +57,26 @@ async def generate_choices(
                         if not admitted:
                             events.append(Admitted(model, frame.prompt_tokens, context_length))
                             admitted = True
+                    case Begun():
+                        prefixes[index] = frame.report
+                        if index == 0 and on_prefix is not None:
+                            on_prefix(frame.report)
                     case Done():
-                        events.append(_finished(index, frame))
+                        events.append(_finished(index, frame, prefixes.get(index)))
             if events:
                 yield events
 
 
-def _finished(index: int, done: Done) -> Finished:
+def _finished(index: int, done: Done, prefix: PrefixReport | None) -> Finished:
     return Finished(
         index=index,
         reason=done.reason,
         prompt_tokens=done.prompt_tokens,
         completion_tokens=done.completion_tokens,
         cached_tokens=done.cached_tokens,
+        prefix=prefix,
+        draft_tokens=done.draft_tokens,
+        accepted_tokens=done.accepted_tokens,
         prefill_s=done.prefill_s,
         decode_s=done.decode_s,
     )

@@ -1,3 +1,4 @@
+from impetus.runtime.events import Finished, PrefixReport
 from impetus.runtime.journal import Journal, RequestRecord
 
 
@@ -31,6 +32,30 @@ def test_a_record_moves_through_its_stages_and_tells_each_once() -> None:
 def test_unknown_figures_are_none() -> None:
     record = open_record(Journal())
     assert (record.ttft_s, record.decode_tps, record.prompt_tokens, record.cached_tokens) == (None, None, None, None)
+    assert (record.prefix, record.draft_tokens, record.accepted_tokens) == (None, None, None)
+
+
+def test_where_a_prompt_came_from_is_known_before_its_end_and_counted_once() -> None:
+    journal = Journal()
+    record = open_record(journal)
+    journal.count_prompt(record, 100)
+    journal.note_prefix(record, PrefixReport(60, 30, 10))
+    journal.note_prefix(record, PrefixReport(0, 0, 100))
+    assert record.cached_tokens == 90
+    assert journal.prompt_tokens_by_model == {"m": 100}
+    counts = {("m", "ram"): 60, ("m", "disk"): 30, ("m", "computed"): 10}
+    assert journal.prompt_tokens_by_origin == counts
+    journal.move(record, "cancelled")
+    assert record.prefix == PrefixReport(60, 30, 10)
+
+
+def test_guesses_are_added_up_over_choices() -> None:
+    journal = Journal()
+    record = open_record(journal)
+    for index in range(2):
+        journal.end_choice(record, Finished(index, "length", 100, 20, draft_tokens=16, accepted_tokens=12 - index))
+    assert (record.finish_reason, record.draft_tokens, record.accepted_tokens) == ("length", 32, 23)
+    assert (journal.draft_tokens_by_model["m"], journal.accepted_tokens_by_model["m"]) == (32, 23)
 
 
 def test_only_the_newest_are_kept() -> None:

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from impetus.runtime.errors import ContextOverflow, EngineCrashed, Overloaded, UnknownModel, UnservableModel
-from impetus.runtime.events import Admitted, Event, Finished, TextDelta
+from impetus.runtime.events import Admitted, Event, Finished, PrefixReport, TextDelta
 from impetus.runtime.journal import RequestRecord, Stage
 from impetus.runtime.models.model import ModelStatus
 from impetus.runtime.request import ChatPrompt, GenerateRequest, Message, TextPart, TextPrompt
@@ -116,6 +116,20 @@ async def test_loads_at_the_same_time_are_one_load(opened: OpenRuntime) -> None:
         await asyncio.gather(*(run(runtime, chat("x")) for _ in range(8)))
         worker_processes = [p for p in psutil.Process().children() if "impetus.runtime.worker" in " ".join(p.cmdline())]
         assert len(worker_processes) == 1
+
+
+async def test_where_the_prompt_came_from_is_known_while_it_runs_and_after_a_cancel(opened: OpenRuntime) -> None:
+    async with opened() as runtime:
+        record = opened_record(runtime)
+        request = chat("x y z", max_tokens=100_000, echo_tps=20.0, n=2)
+        async with asyncio.timeout(30), aclosing(runtime.generate(request, record)) as batches:
+            async for _ in batches:
+                if record.prefix is not None:
+                    break
+        assert record.stage == "cancelled"
+        assert record.prefix == PrefixReport(0, 0, 3)
+        assert (record.prompt_tokens, record.cached_tokens, record.draft_tokens) == (3, 0, None)
+        assert runtime.journal.prompt_tokens_by_origin["echo", "computed"] == 3
 
 
 async def test_a_reader_that_leaves_cancels_its_request(opened: OpenRuntime) -> None:

@@ -5,8 +5,8 @@ from contextlib import aclosing
 import pytest
 
 from impetus.runtime.errors import ContextOverflow
-from impetus.runtime.events import Admitted, Event, Finished, TextDelta
-from impetus.runtime.frames import Accepted, Delta, Done
+from impetus.runtime.events import Admitted, Event, Finished, PrefixReport, TextDelta
+from impetus.runtime.frames import Accepted, Begun, Delta, Done
 from impetus.runtime.request import GenerateRequest, Sampling, TextPrompt
 from impetus.runtime.scheduling.choices import Batch, generate_choices
 
@@ -25,15 +25,20 @@ class ScriptedEngine:
             if request.sampling.seed == self.fail_seed:
                 raise ContextOverflow(9, 8)
             yield [Accepted(1, 3)]
+            yield [Begun(1, report(request))]
             while self.endless:
                 await asyncio.sleep(0)
                 yield [Delta(1, "x")]
             for letter in f"seed {request.sampling.seed}":
                 await asyncio.sleep(0)
                 yield [Delta(1, letter)]
-            yield [Done(1, "stop", 3, 6, 0, 0.1, 0.2)]
+            yield [Done(1, "stop", 3, 6, 1, 0.1, 0.2, draft_tokens=8, accepted_tokens=5)]
         finally:
             self.open -= 1
+
+
+def report(request: GenerateRequest) -> PrefixReport:
+    return PrefixReport(1, 0, request.sampling.seed or 0)
 
 
 def request(n: int) -> GenerateRequest:
@@ -75,3 +80,19 @@ async def test_closing_the_stream_closes_every_choice(n: int) -> None:
                 if seen > 20:
                     break
         assert engine.open == 0
+
+
+@pytest.mark.parametrize("n", [1, 3])
+async def test_the_first_choices_prompt_is_told_of_before_any_text(n: int) -> None:
+    told: list[PrefixReport] = []
+    choices = generate_choices(ScriptedEngine(), request(n), model="m", context_length=8, on_prefix=told.append)
+    ends: list[Finished] = []
+    async with asyncio.timeout(10), aclosing(choices) as batches:
+        async for batch in batches:
+            for event in batch:
+                assert told or not isinstance(event, TextDelta) or event.index != 0
+                if isinstance(event, Finished):
+                    ends.append(event)
+    assert told == [PrefixReport(1, 0, 7)]
+    assert {end.index: end.prefix for end in ends} == {index: PrefixReport(1, 0, 7 + index) for index in range(n)}
+    assert {(end.cached_tokens, end.draft_tokens, end.accepted_tokens) for end in ends} == {(1, 8, 5)}
