@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 
 from .request import Message
@@ -90,3 +92,4 @@ class Rendered(msgspec.Struct, frozen=True, tag="rendered"):
 
 
 Answer = Embedded | Ranked | Tokenized | Detokenized | Rendered
+AnswerKind = TypeVar("AnswerKind", bound=Answer)

@@ -16,6 +16,7 @@ from ..hw.detector import HardwareDetector
 from ..hw.monitor import Monitor
 from ..hw.probes.probe import Probe
 from ..hw.profile import CapabilityProfile
+from .abilities import ability_for, check_ability
 from .config import Config, TomlValue, write_setting
 from .engines.choice import EngineName, choose_engine
 from .errors import ImpetusError
@@ -28,6 +29,7 @@ from .models.download import Download, Downloads
 from .models.hub import Hub, HubFile, HubModel
 from .models.model import Model, ModelStatus
 from .models.registry import Registry
+from .questions import AnswerKind, Embedded, Question, Ranked
 from .request import GenerateRequest
 from .scheduling.choices import generate_choices
 from .scheduling.governor import Governor
@@ -174,10 +176,11 @@ class Runtime:
         Raises:
             InvalidRequest, Overloaded, EngineError: as their docstrings say; at any point.
         """
-        try:
+        with self.journal.ending(record):
             await self.scanned.wait()
             model = self.resolve(request.model)
             record.model = model.id
+            check_ability(model, "text", self._models)
             with self._scheduler.admit():
                 if self._residency.status(model).state != "ready":
                     self.journal.move(record, "loading")
@@ -194,16 +197,34 @@ class Runtime:
                         async for batch in batches:
                             self._note(record, batch, counted)
                             yield batch
-            self.journal.move(record, "done")
-        except ImpetusError as error:
-            self.journal.move(record, "failed", error=error.message)
-            raise
-        except (asyncio.CancelledError, GeneratorExit):
-            self.journal.move(record, "cancelled")
-            raise
-        except Exception as error:
-            self.journal.move(record, "failed", error=f"{type(error).__name__}: {error}")
-            raise
+
+    async def ask(self, model: str, question: Question, kind: type[AnswerKind], record: RequestRecord) -> AnswerKind:
+        """Asks a model a question; the model is loaded first if need be. A cancellation ends the work on the answer.
+
+        Args:
+            model: its name.
+            question: what is asked.
+            kind: what the answer is, as `Embedded` for `Embed`.
+            record: its open journal record; this moves it through all stages to its end.
+
+        Raises:
+            InvalidRequest, Overloaded, EngineError: as their docstrings say.
+        """
+        with self.journal.ending(record):
+            await self.scanned.wait()
+            resolved = self.resolve(model)
+            record.model = resolved.id
+            if (ability := ability_for(question)) is not None:
+                check_ability(resolved, ability, self._models)
+            with self._scheduler.admit():
+                if self._residency.status(resolved).state != "ready":
+                    self.journal.move(record, "loading")
+                async with self._residency.use(resolved, load=self.config.models.load_on_request) as (engine, _):
+                    self.journal.move(record, "prefill")
+                    answer = await engine.ask(question, kind)
+            if isinstance(answer, (Embedded, Ranked)):
+                self.journal.count_prompt(record, answer.prompt_tokens)
+            return answer
 
     async def search_hub(self, query: str, *, limit: int = 30) -> list[HubModel]:
         """Searches the Hub; needs the internet. Raises DownloadError."""
@@ -244,7 +265,11 @@ class Runtime:
         """The configured model, else the one model there is, else the starter."""
         if self.config.models.default:
             return self.config.models.default
-        servable = [model for model in self._models if model.problem is None and model.store != "builtin"]
+        servable = [
+            model
+            for model in self._models
+            if model.problem is None and model.store != "builtin" and model.header.ability == "text"
+        ]
         starters = [model for model in servable if model.store == "starter"]
         if len(servable) == 1 or starters:
             return (starters or servable)[0].id

@@ -9,7 +9,7 @@ from typing import Literal
 
 from ..formats.header import Format, Header
 
-EngineName = Literal["llama", "echo"]
+EngineName = Literal["llama", "llama-embedding", "echo"]
 """The worker's backends, by the names it is started with."""
 
 _TITLES: dict[Format, str] = {
@@ -22,13 +22,8 @@ _TITLES: dict[Format, str] = {
     "echo": "echo",
 }
 
-_ENCODERS = frozenset(
-    {
-        "bert", "eurobert", "gemma-embedding", "jina-bert-v2", "jina-bert-v3", "llama-embed", "modern-bert", "neo-bert",
-        "nomic-bert", "nomic-bert-moe", "t5", "t5encoder", "wavtokenizer-dec",
-    }
-)  # fmt: skip
-"""Architectures that llama.cpp loads, but that do not write text token by token."""
+_NOT_SERVED = frozenset({"t5", "t5encoder", "wavtokenizer-dec"})
+"""Architectures that llama.cpp loads, but that neither write text token by token nor give vectors of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +40,9 @@ def choose_engine(header: Header) -> EngineChoice:
     problem = explain_problem(header)
     if problem is not None:
         return EngineChoice(None, problem)
-    return EngineChoice("echo" if header.format == "echo" else "llama", None)
+    if header.format == "echo":
+        return EngineChoice("echo", None)
+    return EngineChoice("llama" if header.ability == "text" else "llama-embedding", None)
 
 
 def explain_problem(header: Header) -> str | None:
@@ -69,8 +66,8 @@ def _problem_of_gguf(header: Header) -> str | None:
         return "it is a GGUF file of version 1, which llama.cpp no longer reads. Download a newer conversion of it."
     if header.big_endian:
         return "it was converted for big-endian machines. Download the ordinary conversion of it."
-    if header.architecture in _ENCODERS:
-        return f"'{header.architecture}' models do not write text, and embeddings are not served yet."
+    if header.architecture in _NOT_SERVED:
+        return f"'{header.architecture}' models neither write text nor give embeddings."
     return None
 
 

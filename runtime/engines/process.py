@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from ..errors import ContextOverflow, EngineCrashed, EngineError, ImpetusError, InvalidRequest, LoadFailed, Overloaded
 from ..frames import (
@@ -29,12 +28,10 @@ from ..frames import (
     Step,
     ToEngine,
 )
-from ..questions import Answer, Question
+from ..questions import Answer, AnswerKind, Question
 from ..request import GenerateRequest
 from .stream import Batch, Stream
 from .worker_process import WorkerProcess
-
-AnswerKind = TypeVar("AnswerKind", bound=Answer)
 
 
 class EngineProcess:

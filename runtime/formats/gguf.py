@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ..errors import FormatError
 from .ggml_types import FILE_TYPE_GUESSED, FILE_TYPES
+from .gguf_ability import read_ability
+from .gguf_memory import read_kv_layout
 from .gguf_part import Array, GgufPart, read_part
 from .header import Header
 
@@ -112,6 +114,7 @@ def _to_header(first: GgufPart, parts: list[GgufPart]) -> Header:
 
 def _quantization(first: GgufPart, parts: list[GgufPart]) -> str | None:
     """Names the mix as the file does, or by the tensor type that has the most data."""
+        ability=read_ability(first, architecture),
     number = first.integer("general.file_type")
     if number is not None and (name := FILE_TYPES.get(number & ~FILE_TYPE_GUESSED)):
         return name

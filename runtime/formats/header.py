@@ -6,6 +6,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 Format = Literal["gguf", "safetensors", "mlx", "coreml", "pytorch", "onnx", "echo"]
+Ability = Literal["text", "embedding", "rerank"]
+"""What a model gives: the continuation of a text, a vector for it, or a score for how well it answers a query."""
+
+
+@dataclass(frozen=True, slots=True)
+class KvLayout:
+    """What all layers of a model together keep of its context; the bytes follow from it."""
+
+    width: int
+    """Numbers of one token, keys and values, in the layers that look at the whole context."""
+    window_width: int = 0
+    """The same in the layers that look back only so far."""
+    window: int | None = None
+    """How far, in tokens; None where no layer has a window."""
+    state_bytes: int = 0
+    """What each sequence has instead, whatever its length: the states of recurrent layers."""
+    head_lengths: tuple[int, ...] = ()
+    """How many numbers a head's keys or values have, each length once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +55,5 @@ class Header:
     """Of the container, where the format counts them: 3 for today's GGUF."""
     big_endian: bool = False
     """True where the numbers were written for a big-endian machine."""
+    ability: Ability = "text"
+    """Which of the three; formats that are not served yet do not say."""
