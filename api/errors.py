@@ -49,6 +49,13 @@ class WrongMethod(RequestRefused):
         self.allowed = tuple(allowed)
 
 
+class NoSuchRequest(RequestRefused):
+    """The journal holds no request of this id, or no longer."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"There is no request '{request_id}' here; only the newest ones are kept.")
+
+
 class BodyTooLarge(RequestRefused):
     """The request's body is over the limit."""
 
@@ -99,6 +106,7 @@ _TABLE: tuple[tuple[type[ImpetusError], _Row], ...] = (
     (KeyRefused, _Row(401, "authentication_error", "invalid_api_key")),
     (ForeignOrigin, _Row(403, "permission_error", "foreign_origin")),
     (NoSuchRoute, _Row(404, "invalid_request_error", "unknown_route")),
+    (NoSuchRequest, _Row(404, "invalid_request_error", "request_not_found")),
     (WrongMethod, _Row(405, "invalid_request_error", "method_not_allowed")),
     (BodyTooLarge, _Row(413, "invalid_request_error", "request_too_large")),
     (RequestRefused, _Row(400, "invalid_request_error")),

@@ -81,11 +81,19 @@ class RuntimeCollector(Collector):
         for name, text, counts in (
             ("impetus_completion_tokens", "Tokens handed out.", journal.tokens_by_model),
             ("impetus_prompt_tokens", "Tokens of prompts.", journal.prompt_tokens_by_model),
+            ("impetus_draft_tokens", "Tokens guessed ahead.", journal.draft_tokens_by_model),
+            ("impetus_draft_tokens_accepted", "Tokens guessed ahead and kept.", journal.accepted_tokens_by_model),
         ):
             tokens = CounterMetricFamily(name, text, labels=["model"])
             for model, count in counts.items():
                 tokens.add_metric([model], count)
             yield tokens
+        origins = CounterMetricFamily(
+            "impetus_prefix_tokens", "Tokens of prompts, by where they came from.", labels=["model", "origin"]
+        )
+        for (model, origin), count in journal.prompt_tokens_by_origin.items():
+            origins.add_metric([model, origin], count)
+        yield origins
 
     def _models(self) -> Iterator[Metric]:
         statuses = self._runtime.statuses()

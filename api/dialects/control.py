@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from ...hw.profile import CapabilityProfile
 from ...hw.sample import Sample
-from ...runtime.events import FinishReason
+from ...runtime.events import FinishReason, PrefixMiss
 from ...runtime.formats.header import Format
 from ...runtime.journal import RequestRecord, Stage
 from ...runtime.models.download import Download
@@ -63,12 +63,28 @@ class RequestEntry(msgspec.Struct, frozen=True):
     prompt_tokens: int | None
     completion_tokens: int
     cached_tokens: int | None
+    """How many of the prompt's tokens were not computed again: the next two together."""
+    ram_tokens: int | None
+    disk_tokens: int | None
+    computed_tokens: int | None
+    """Null, as those before, until the prompt begins to be computed."""
+    draft_tokens: int | None
+    """How many tokens were guessed ahead."""
+    accepted_tokens: int | None
+    """How many of these were kept."""
     ttft_s: float | None
     decode_tps: float | None
     duration_s: float | None
     """From arrival to the end; null while it runs."""
     finish_reason: FinishReason | None
     error: str | None
+
+
+class RequestDetails(RequestEntry, frozen=True):
+    """One request with all that is known of it."""
+
+    miss: PrefixMiss | None
+    """Why not more of the prompt was reused; null where that could not be hoped for, or is not known."""
 
 
 class DownloadEntry(msgspec.Struct, frozen=True):
@@ -142,6 +158,7 @@ def to_model_entry(status: ModelStatus) -> ModelEntry:
 
 def to_request_entry(record: RequestRecord) -> RequestEntry:
     """Shows a request."""
+    prefix = record.prefix
     return RequestEntry(
         id=record.id,
         model=record.model,
@@ -152,12 +169,23 @@ def to_request_entry(record: RequestRecord) -> RequestEntry:
         prompt_tokens=record.prompt_tokens,
         completion_tokens=record.completion_tokens,
         cached_tokens=record.cached_tokens,
+        ram_tokens=None if prefix is None else prefix.ram_tokens,
+        disk_tokens=None if prefix is None else prefix.disk_tokens,
+        computed_tokens=None if prefix is None else prefix.computed_tokens,
+        draft_tokens=record.draft_tokens,
+        accepted_tokens=record.accepted_tokens,
         ttft_s=record.ttft_s,
         decode_tps=record.decode_tps,
         duration_s=None if record.ended_s is None else record.ended_s - record.started_s,
         finish_reason=record.finish_reason,
         error=record.error,
     )
+
+
+def to_request_details(record: RequestRecord) -> RequestDetails:
+    """Shows all of a request."""
+    entry = msgspec.structs.asdict(to_request_entry(record))
+    return RequestDetails(**entry, miss=None if record.prefix is None else record.prefix.miss)
 
 
 def to_request_entries(records: Iterable[RequestRecord]) -> list[RequestEntry]:

@@ -16,8 +16,10 @@ from ..dialects.control import (
     StatusAnswer,
     to_download_entries,
     to_model_entry,
+    to_request_details,
     to_request_entries,
 )
+from ..errors import NoSuchRequest
 from ..keys import METRICS, RUNTIME, STARTED_EPOCH_S
 from ..version import VERSION
 
@@ -37,6 +39,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/impetus/v1/status", status)
     app.router.add_get("/impetus/v1/requests", requests)
+    app.router.add_get("/impetus/v1/requests/{id}", request_details)
     app.router.add_post("/impetus/v1/models/load", load)
     app.router.add_post("/impetus/v1/models/unload", unload)
 
@@ -80,6 +83,15 @@ async def requests(request: web.Request) -> web.Response:
         raise InvalidRequest(f"'limit' must be a number from 1 to {_MOST_REQUESTS}.", param="limit", code="invalid_value")
     answer = RequestsAnswer(to_request_entries(request.app[RUNTIME].journal.newest(int(text))))
     return web.json_bytes_response(answer, dumps=msgspec.json.encode)
+
+
+async def request_details(request: web.Request) -> web.Response:
+    """Shows one request: its timings, where its prompt came from, and why not more of that was reused."""
+    request_id = request.match_info["id"]
+    record = request.app[RUNTIME].journal.find(request_id)
+    if record is None:
+        raise NoSuchRequest(request_id)
+    return web.json_bytes_response(to_request_details(record), dumps=msgspec.json.encode)
 
 
 async def load(request: web.Request) -> web.Response:

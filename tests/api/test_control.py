@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from impetus.api.client import ControlClient
 from impetus.api.dialects.control import StatusAnswer
 from impetus.runtime.errors import ImpetusError
+from impetus.runtime.events import Finished, PrefixMiss, PrefixReport
 
 CHAT = {"model": "echo", "messages": [{"role": "user", "content": "one two three"}], "max_tokens": 5}
 
@@ -51,7 +52,10 @@ async def test_metrics_count_requests_tokens_and_times(live) -> None:
     assert after["impetus_requests_total", "done"] == 1
     assert after["impetus_requests_total", "failed"] == 1
     assert after["impetus_completion_tokens_total", "echo"] == 5
-    assert after["impetus_prompt_tokens_total", "echo"] > 0
+    assert after["impetus_prompt_tokens_total", "echo"] == 3
+    assert after["impetus_prefix_tokens_total", "echo,computed"] == 3
+    assert after["impetus_prefix_tokens_total", "echo,ram"] == after["impetus_prefix_tokens_total", "echo,disk"] == 0
+    assert after["impetus_draft_tokens_total", "echo"] == after["impetus_draft_tokens_accepted_total", "echo"] == 0
     assert after["impetus_time_to_first_token_seconds_count", "echo"] == 1
     assert after["impetus_request_duration_seconds_count", "echo,done"] == 1
     assert after["impetus_models_loaded", ""] == 1
@@ -100,6 +104,57 @@ async def test_the_newest_requests_come_first(live) -> None:
     assert (done["stage"], done["completion_tokens"], done["finish_reason"]) == ("done", 5, "length")
     assert done["client"].startswith("Python/")
     assert done["route"] == "/v1/chat/completions"
+
+
+async def test_one_request_is_shown_with_where_its_prompt_came_from(live) -> None:
+    async with live.session.post(live.url + "/v1/chat/completions", json=CHAT) as response:
+        request_id = response.headers["x-request-id"]
+        details = (await response.json())["usage"]["prompt_tokens_details"]
+    assert details["cached_tokens"] == 0
+    async with live.session.get(f"{live.url}/impetus/v1/requests/{request_id}") as response:
+        shown = await response.json()
+    assert (shown["id"], shown["stage"], shown["prompt_tokens"]) == (request_id, "done", 3)
+    assert (shown["cached_tokens"], shown["ram_tokens"], shown["disk_tokens"], shown["computed_tokens"]) == (0, 0, 0, 3)
+    assert (shown["draft_tokens"], shown["accepted_tokens"], shown["miss"]) == (0, 0, None)
+
+
+async def test_one_request_is_shown_with_why_not_more_of_it_was_reused(live) -> None:
+    journal = live.runtime.journal
+    record = journal.open(model="m", client="cline", route="/v1/chat/completions")
+    url = f"{live.url}/impetus/v1/requests/{record.id}"
+    async with live.session.get(url) as response:
+        shown = await response.json()
+    assert (shown["stage"], shown["ram_tokens"], shown["draft_tokens"], shown["miss"]) == ("queued", None, None, None)
+    why = "4,812 tokens were computed again because the line 'Now: 10:01' changed at token 37."
+    miss = PrefixMiss(37, "Now: 10:00\n", "Now: 10:01\n", "timestamp", why)
+    journal.note_prefix(record, PrefixReport(20, 17, 4900, miss))
+    journal.end_choice(record, Finished(0, "stop", 4937, 40, draft_tokens=24, accepted_tokens=19))
+    journal.move(record, "done")
+    async with live.session.get(url) as response:
+        shown = await response.json()
+    assert (shown["cached_tokens"], shown["ram_tokens"], shown["disk_tokens"], shown["computed_tokens"]) == (37, 20, 17, 4900)
+    assert (shown["draft_tokens"], shown["accepted_tokens"]) == (24, 19)
+    assert shown["miss"] == {
+        "at": 37,
+        "expected": "Now: 10:00\n",
+        "found": "Now: 10:01\n",
+        "cause": "timestamp",
+        "why": why,
+    }
+    async with live.session.get(live.url + "/impetus/v1/requests?limit=1") as response:
+        [listed] = (await response.json())["requests"]
+    assert listed == {name: value for name, value in shown.items() if name != "miss"}
+    after = await scrape(live)
+    assert (after["impetus_prefix_tokens_total", "m,ram"], after["impetus_prefix_tokens_total", "m,disk"]) == (20, 17)
+    assert after["impetus_draft_tokens_total", "m"] == 24
+    assert after["impetus_draft_tokens_accepted_total", "m"] == 19
+
+
+async def test_a_request_nobody_made_is_not_found(live) -> None:
+    async with live.session.get(live.url + "/impetus/v1/requests/req-999999") as response:
+        error = (await response.json())["error"]
+    assert (response.status, error["type"], error["code"]) == (404, "invalid_request_error", "request_not_found")
+    assert "req-999999" in error["message"]
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "501", "x", "", "9" * 5000, "²"])

@@ -65,3 +65,31 @@ async def test_the_starter_model_answers_the_same_whole_and_streamed(serve) -> N
         assert first.choices[0].message.content == again.choices[0].message.content
         two = await client.chat.completions.create(**seeded, n=2)
         assert [choice.index for choice in two.choices] == [0, 1]
+
+
+@pytest.mark.engine
+async def test_what_was_taken_over_from_another_request_is_told_in_every_form(serve) -> None:
+    text = "The quick brown fox jumps over the lazy dog. " * 30
+    chat = {"messages": [{"role": "user", "content": text}], "max_tokens": 2}
+    completion = {"prompt": text, "max_tokens": 2}
+    async with (
+        serve(starter=True) as live,
+        AsyncOpenAI(base_url=live.url + "/v1", api_key="any", max_retries=0, timeout=60) as client,
+    ):
+        model = "smollm2-135m-instruct"
+        for create, body in ((client.chat.completions.create, chat), (client.completions.create, completion)):
+            first = await create(model=model, **{**body, "max_tokens": 200}, stream=True)
+            await anext(aiter(first))
+            await live.until("decode")
+            whole = await create(model=model, **body)
+            chunks = [
+                chunk async for chunk in await create(model=model, **body, stream=True, stream_options={"include_usage": True})
+            ]
+            await first.close()
+            streamed, recorded = live.runtime.journal.newest(2)
+            for usage, record in ((whole.usage, recorded), (chunks[-1].usage, streamed)):
+                cached = usage.prompt_tokens_details.cached_tokens
+                assert cached > 0.9 * usage.prompt_tokens > 200
+                assert record.prefix is not None
+                assert record.prefix.ram_tokens == record.cached_tokens == cached
+                assert record.prefix.computed_tokens == usage.prompt_tokens - cached
