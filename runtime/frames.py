@@ -50,6 +50,9 @@ class LoadOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     batch_tokens: int = 512
     """The most prompt tokens in one step."""
     max_sequences: int = 16
+    slots: int | None = None
+    """Sequences that the context memory is laid out for: running ones, ended ones that are kept, and one that moves between
+    memories; None leaves it to the engine."""
     gpu_layers: int = -1
     """-1 is all of them."""
     cache_tokens: int | None = None
@@ -67,6 +70,8 @@ class LoadOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     """The draft model's file."""
     draft_tokens: int = 8
     """The most tokens guessed at a time."""
+    memory_limit_bytes: int | None = None
+    """What the process may allocate, mapped files apart; the system enforces it where it can. None sets no limit."""
     echo_tps: float = 0.0
     """The echo engine's default speed; 0 is as fast as it can."""
 
@@ -235,6 +240,8 @@ class Stats(msgspec.Struct, frozen=True, tag="stats"):
     """Share of the step that was not spent inside the engine's own compute call."""
     prefill_tps: float | None
     decode_tps: float | None
+    kv_kept_tokens: int = 0
+    """Of ended sequences; they give way to running ones."""
 
 
 FromEngine = Prepared | Ready | LoadRefused | Progress | Accepted | Answered | Refused | Step | Stats

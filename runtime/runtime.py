@@ -19,7 +19,7 @@ from ..hw.profile import CapabilityProfile
 from .abilities import ability_for, check_ability
 from .config import Config, TomlValue, write_setting
 from .engines.choice import EngineName, choose_engine
-from .errors import ImpetusError
+from .errors import ImpetusError, UnknownModel
 from .events import Admitted, Event, Finished, TextDelta
 from .frames import Stats
 from .home import Home
@@ -36,7 +36,7 @@ from .scheduling.governor import Governor
 from .scheduling.residency import Residency
 from .scheduling.scheduler import Scheduler
 from .throughput import Throughput
-from .tuning.plan import LoadPlan, plan_load
+from .tuning.plan import DraftModel, LoadPlan, plan_load
 
 log = logging.getLogger(__name__)
 
@@ -290,7 +290,17 @@ class Runtime:
         return next((choice.engine for choice in map(choose_engine, (model.header for model in idle)) if choice.engine), None)
 
     def _plan(self, model: Model) -> LoadPlan:
-        return plan_load(model, self.profile, self.config.engine)
+        return plan_load(model, self.profile, self.config, home=self.home, draft=self._find_draft())
+
+    def _find_draft(self) -> DraftModel | None:
+        """Finds the model that guesses for others; None where the settings name none."""
+        name = self.config.engine.draft_model
+        if not name:
+            return None
+        try:
+            return DraftModel(self.resolve(name))
+        except UnknownModel as error:
+            return DraftModel(None, error.message)
 
     def _read_memory(self) -> tuple[int | None, int | None]:
         sample = self._memory_probe.read_sample(())

@@ -14,6 +14,7 @@ from .header import Header
 
 SHARD_NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
 """How llama.cpp names the parts of a split model, and finds them again."""
+_KV_NUMBER_BYTES = 2
 
 
 def read_gguf(path: Path) -> Header | None:
@@ -90,6 +91,7 @@ def _to_header(first: GgufPart, parts: list[GgufPart]) -> Header:
     kv_heads = integer("attention.head_count_kv")
     kv_heads = heads if kv_heads is None else kv_heads
     vocabulary = first.metadata.get("tokenizer.ggml.tokens")
+    layout = read_kv_layout(first, architecture, layers)
     return Header(
         format="gguf",
         size_bytes=sum(part.size_bytes for part in parts),
@@ -106,15 +108,18 @@ def _to_header(first: GgufPart, parts: list[GgufPart]) -> Header:
         vocabulary_size=vocabulary.length if isinstance(vocabulary, Array) else integer("vocab_size"),
         has_chat_template=any(key.startswith("tokenizer.chat_template") for key in first.metadata),
         shards=len(parts),
-        kv_bytes_per_token=_kv_bytes_per_token(first, architecture, layers, kv_heads, head_dim),
+        kv_bytes_per_token=None if layout is None else _KV_NUMBER_BYTES * (layout.width + layout.window_width),
+        kv_layout=layout,
+        feed_forward_length=integer("feed_forward_length"),
+        rope_by_context=any(part.has_rope_factors for part in parts),
         version=first.version,
         big_endian=first.big_endian,
+        ability=read_ability(first, architecture),
     )
 
 
 def _quantization(first: GgufPart, parts: list[GgufPart]) -> str | None:
     """Names the mix as the file does, or by the tensor type that has the most data."""
-        ability=read_ability(first, architecture),
     number = first.integer("general.file_type")
     if number is not None and (name := FILE_TYPES.get(number & ~FILE_TYPE_GUESSED)):
         return name
@@ -123,17 +128,3 @@ def _quantization(first: GgufPart, parts: list[GgufPart]) -> str | None:
         for label, size in part.bytes_by_type.items():
             sizes[label] = sizes.get(label, 0) + size
     return max(sizes, key=lambda label: sizes[label]) if sizes else None
-
-
-def _kv_bytes_per_token(
-    part: GgufPart, architecture: str, layers: int | None, kv_heads: int | None, head_dim: int | None
-) -> int | None:
-    """Counts what one token takes in the cache, with 2 bytes a number; layers may differ in their heads."""
-    if layers is None or kv_heads is None or head_dim is None:
-        return None
-    value_dim = part.integer(f"{architecture}.attention.value_length")
-    per_head = 2 * (head_dim + (head_dim if value_dim is None else value_dim))
-    by_layer = part.metadata.get(f"{architecture}.attention.head_count_kv")
-    if isinstance(by_layer, Array) and by_layer.items and len(by_layer.items) >= layers:
-        return sum(heads for heads in by_layer.items[:layers] if isinstance(heads, int)) * per_head
-    return layers * kv_heads * per_head

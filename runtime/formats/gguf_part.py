@@ -25,6 +25,8 @@ MOST_DIMENSIONS = 4
 LONGEST_KEY = 65_535
 LONGEST_KEPT_TEXT = 4_096
 LONGEST_KEPT_LIST = 1_024
+LONG_ROPE = "rope_factors_long"
+"""Named so are the tensors of models whose rotation depends on the context's length."""
 
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -58,6 +60,8 @@ class GgufPart:
     parameters: int
     bytes_by_type: Mapping[str, int]
     """How much data each tensor type has here."""
+    has_rope_factors: bool = False
+    """Whether it holds factors for long contexts, which an engine takes or leaves by its context's length."""
 
     def integer(self, key: str) -> int | None:
         """Gives a whole number of the metadata, the largest where there is one for each layer.
@@ -107,6 +111,17 @@ def parse_part(file: BinaryIO, path: Path, size_bytes: int) -> GgufPart:
     return _Parser(reader).parse()
 
 
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What the tensor table says."""
+
+    names: set[str]
+    parameters: int
+    bytes_by_type: Mapping[str, int]
+    data_bytes: int
+    """How much data there has to be."""
+
+
 class _Parser:
     """One walk through one header."""
 
@@ -144,13 +159,13 @@ class _Parser:
             if key in metadata:
                 raise reader.fail(f"the key '{_shown(key)}' comes twice")
             metadata[key] = self._read_value(reader.read_number(self._u32), key)
-        sizes, parameters, data_bytes = self._read_tensors(tensors)
+        table = self._read_tensors(tensors)
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
             raise FormatError(reader.path, "'general.alignment' is not a power of two")
         data_start = -(-reader.position // alignment) * alignment if tensors else reader.position
-        if data_start + data_bytes > reader.size_bytes:
-            missing = data_start + data_bytes - reader.size_bytes
+        if data_start + table.data_bytes > reader.size_bytes:
+            missing = data_start + table.data_bytes - reader.size_bytes
             raise FormatError(
                 reader.path,
                 f"its tensors need {missing:,} bytes more than the file has: it was cut short",
@@ -164,8 +179,9 @@ class _Parser:
             big_endian=self._big_endian,
             metadata=metadata,
             tensors=tensors,
-            parameters=parameters,
-            bytes_by_type=sizes,
+            parameters=table.parameters,
+            bytes_by_type=table.bytes_by_type,
+            has_rope_factors=any(LONG_ROPE in name for name in table.names),
         )
 
     def _read_text(self, limit: int, what: str) -> str:
@@ -207,13 +223,16 @@ class _Parser:
             return Array(length, None)
         return Array(length, tuple(reader.read_values(layout)[0] for _ in range(length)))
 
-    def _read_tensors(self, count: int) -> tuple[dict[str, int], int, int]:
-        """Reads the tensor table: bytes by type, number of parameters, and how much data there has to be."""
+    def _read_tensors(self, count: int) -> _Table:
         reader = self._reader
+        names: set[str] = set()
         sizes: dict[str, int] = {}
         parameters = data_bytes = 0
         for _ in range(count):
             name = self._read_text(LONGEST_KEY, "a tensor's name")
+            if name in names:
+                raise reader.fail(f"the tensor '{_shown(name)}' comes twice")
+            names.add(name)
             dimensions = reader.read_number(self._u32)
             if dimensions > MOST_DIMENSIONS:
                 raise reader.fail(f"the tensor '{_shown(name)}' has {dimensions:,} dimensions")
@@ -235,7 +254,7 @@ class _Parser:
             sizes[label] = sizes.get(label, 0) + size
             parameters += elements
             data_bytes = max(data_bytes, offset + size)
-        return sizes, parameters, data_bytes
+        return _Table(names, parameters, sizes, data_bytes)
 
 
 def _shown(name: str) -> str:

@@ -51,6 +51,12 @@ class Header:
     shards: int = 1
     kv_bytes_per_token: int | None = None
     """What one token of context takes in the cache over all layers, at 16 bits a number."""
+    kv_layout: KvLayout | None = None
+    """More exactly; None where the format or the architecture is not known well enough."""
+    feed_forward_length: int | None = None
+    """How wide a layer's inner half is; the widest where layers differ."""
+    rope_by_context: bool = False
+    """True where an engine rotates positions otherwise once its context memory is longer than the model began with."""
     version: int | None = None
     """Of the container, where the format counts them: 3 for today's GGUF."""
     big_endian: bool = False

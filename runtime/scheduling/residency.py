@@ -234,7 +234,7 @@ class Residency:
             choice = choose_engine(model.header)
             if choice.engine is None:
                 raise UnservableModel(model.id, choice.problem or "no engine runs it.")
-            plan = self._plan(model)
+            plan = await asyncio.to_thread(self._plan, model)
             await self._make_room(model, plan)
             engine = EngineProcess(
                 model_id=model.id,

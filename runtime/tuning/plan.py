@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
 
 from ...hw.profile import CapabilityProfile
-from ..config import EngineConfig
+from ..config import Config, EngineConfig
 from ..frames import LoadOptions
+from ..home import Home
 from ..models.model import Model
+from .context import choose_context
 from .footprint import footprint
+from .prefix_room import choose_prefix
 
 MODELS_SHARE = 0.60
 """The share of the memory that models may take together."""
-LEAST_CONTEXT = 2048
-MOST_CONTEXT_BY_ITSELF = 65536
-"""A longer context is served only where the settings ask for it: its cache would take memory that few requests use."""
+STEP_TARGET_CPU_S = 0.12
+STEP_TARGET_GPU_S = 0.06
+LIMIT_FACTOR = 1.25
+LIMIT_SLACK_BYTES = 2 * 1024**3
+"""For what no header tells: threads' stacks, images, adapters, grammars, the texts of many requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,27 +31,60 @@ class LoadPlan:
 
     options: LoadOptions
     needed_bytes: int
-    """Weights, cache and scratch space together, as estimated."""
+    """Weights, cache and scratch space together, as estimated; with those of the model that guesses for it."""
     reasons: tuple[str, ...]
     """A line per decision, for people."""
 
 
-def plan_load(model: Model, profile: CapabilityProfile | None, config: EngineConfig) -> LoadPlan:
-    """Decides how a model is loaded."""
+@dataclass(frozen=True, slots=True)
+class DraftModel:
+    """The model that guesses for others, or why there is none."""
+
+    model: Model | None
+    problem: str | None = None
+
+
+def plan_load(
+    model: Model, profile: CapabilityProfile | None, config: Config, *, home: Home, draft: DraftModel | None = None
+) -> LoadPlan:
+    """Decides how a model is loaded; looks at the disk, so it blocks.
+
+    Args:
+        model: what is loaded.
+        profile: the machine; None while it has not been read.
+        config: the settings that hold.
+        home: where computed prompts are kept.
+        draft: what `engine.draft_model` stands for; None where it names nothing.
+    """
+    engine = config.engine
     if model.header.format == "echo":
-        return LoadPlan(LoadOptions(max_sequences=config.max_sequences * 8), 0, ())
-    threads, why_threads = _threads(profile, config)
-    context_length, why_context = _context(model, profile, config)
+        return LoadPlan(LoadOptions(max_sequences=engine.max_sequences * 8), 0, ())
+    threads, why_threads = _threads(profile, engine)
+    guessing, why_guessing = _guessing(model, engine, draft)
+    memory_bytes = profile.memory_bytes.value if profile is not None and profile.memory_bytes is not None else None
+    prefix, why_prefix = choose_prefix(config.cache, home, memory_bytes)
     options = LoadOptions(
-        context_length=context_length,
         threads=threads,
-        threads_batch=config.prefill_threads or threads,
-        batch_tokens=config.batch_tokens,
-        max_sequences=config.max_sequences,
-        gpu_layers=config.gpu_layers,
+        threads_batch=engine.prefill_threads or threads,
+        batch_tokens=engine.batch_tokens,
+        max_sequences=engine.max_sequences,
+        gpu_layers=engine.gpu_layers,
+        prefix=prefix,
+        normalise=config.cache.normalise,
+        draft=guessing,
+        draft_path=str(draft.model.path) if guessing == "model" and draft is not None and draft.model is not None else None,
+        draft_tokens=engine.draft_tokens,
     )
-    needed = footprint(model.header, context_length or LEAST_CONTEXT)
-    return LoadPlan(options, needed.total_bytes, (why_threads, why_context))
+    step_target_s, why_step = _step_target(profile, engine)
+    budget = None if memory_bytes is None else int(memory_bytes * MODELS_SHARE)
+    options, why_context = choose_context(
+        model.header, msgspec.structs.replace(options, step_target_s=step_target_s), engine, memory_bytes, budget
+    )
+    needed = footprint(model.header, options).total_bytes
+    if options.draft_path is not None and draft is not None and draft.model is not None:
+        needed += _draft_bytes(draft.model, options)
+    options = msgspec.structs.replace(options, memory_limit_bytes=_memory_limit(model, profile, options, needed, budget))
+    return LoadPlan(options, needed, (why_threads, *why_context, why_step, why_guessing, *why_prefix))
 
 
 def _threads(profile: CapabilityProfile | None, config: EngineConfig) -> tuple[int | None, str]:
@@ -59,17 +100,51 @@ def _threads(profile: CapabilityProfile | None, config: EngineConfig) -> tuple[i
     return usable, f"{usable} threads, one for each usable core"
 
 
-def _context(model: Model, profile: CapabilityProfile | None, config: EngineConfig) -> tuple[int | None, str]:
-    trained = model.header.context_length
-    if config.context_length:
-        length = min(config.context_length, trained) if trained else config.context_length
-        return length, f"context {length}, as the settings say" + (" and the model allows" if length == trained else "")
-    if trained is None:
-        return None, "context left to the engine: the model does not state one"
-    length = min(trained, MOST_CONTEXT_BY_ITSELF)
-    if profile is None or profile.memory_bytes is None:
-        return length, f"context {length}: the memory is unknown, so it is not bounded by it"
-    budget = int(profile.memory_bytes.value * MODELS_SHARE)
-    while length > LEAST_CONTEXT and footprint(model.header, length).total_bytes > budget:
-        length = max(LEAST_CONTEXT, length // 2)
-    return length, f"context {length} of {trained}, which fits {MODELS_SHARE:.0%} of the memory"
+def _step_target(profile: CapabilityProfile | None, config: EngineConfig) -> tuple[float, str]:
+    if config.step_target_ms:
+        return config.step_target_ms / 1000, f"steps of {config.step_target_ms:g} ms, as the settings say"
+    if has_gpu(profile) and config.gpu_layers != 0:
+        return STEP_TARGET_GPU_S, f"steps of {STEP_TARGET_GPU_S * 1000:g} ms, as the GPU computes"
+    return STEP_TARGET_CPU_S, f"steps of {STEP_TARGET_CPU_S * 1000:g} ms, as the CPU computes"
+
+
+def has_gpu(profile: CapabilityProfile | None) -> bool:
+    """Whether the machine is known to have a GPU that engines compute on."""
+    return profile is not None and profile.gpu_cores is not None
+
+
+def _guessing(model: Model, config: EngineConfig, draft: DraftModel | None) -> tuple[Literal["off", "lookup", "model"], str]:
+    """Decides who guesses tokens ahead; what the settings want of a model that cannot is done by lookup."""
+    if config.speculative == "off":
+        return "off", "nothing is guessed ahead, as the settings say"
+    if config.speculative == "lookup":
+        return "lookup", "tokens are guessed ahead from prompt and answer"
+    if draft is None or draft.model is None:
+        problem = draft.problem if draft is not None and draft.problem else "the settings name no draft model"
+    elif draft.model.problem is not None:
+        problem = draft.model.problem
+    elif draft.model.id == model.id:
+        problem = "it would guess for itself"
+    elif draft.model.header.vocabulary_size != model.header.vocabulary_size:
+        problem = f"'{draft.model.id}' has another vocabulary"
+    else:
+        return "model", f"'{draft.model.id}' guesses tokens ahead"
+    return "lookup", f"tokens are guessed ahead from prompt and answer, not by a model: {problem}"
+
+
+def _draft_bytes(draft: Model, options: LoadOptions) -> int:
+    return footprint(draft.header, msgspec.structs.replace(options, cache_type="f16", draft="off")).total_bytes
+
+
+def _memory_limit(
+    model: Model, profile: CapabilityProfile | None, options: LoadOptions, needed_bytes: int, budget: int | None
+) -> int | None:
+    """What a worker may allocate: well above what it is known to need, far below what a damaged file may make it ask for."""
+    if has_gpu(profile):
+        # A GPU's driver reserves addresses by the hundred gigabytes.
+        return None
+    known = model.header.kv_layout is not None and options.context_length is not None
+    if not known and budget is None:
+        return None
+    needed = needed_bytes if known else max(needed_bytes, budget or 0)
+    return int(needed * LIMIT_FACTOR) + options.prefix.ram_bytes + LIMIT_SLACK_BYTES

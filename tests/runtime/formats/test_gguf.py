@@ -20,7 +20,7 @@ from impetus.runtime.errors import FormatError
 from impetus.runtime.formats.ggml_types import FILE_TYPES, TENSOR_TYPES
 from impetus.runtime.formats.gguf import read_gguf
 from impetus.runtime.formats.gguf_part import MOST_STRINGS, parse_part
-from impetus.runtime.formats.header import Header
+from impetus.runtime.formats.header import Header, KvLayout
 
 
 class CountingFile(io.RawIOBase):
@@ -76,6 +76,8 @@ def test_the_starter_model_is_read_whole_from_its_first_two_megabytes() -> None:
         vocabulary_size=49_152,
         has_chat_template=True,
         kv_bytes_per_token=2 * 2 * 30 * 3 * 64,
+        kv_layout=KvLayout(width=2 * 30 * 3 * 64, head_lengths=(64,)),
+        feed_forward_length=1536,
         version=3,
     )
     file = CountingFile(path.read_bytes())
@@ -107,6 +109,7 @@ def test_every_version_in_either_byte_order_says_the_same(
         vocabulary_size=5,
         has_chat_template=True,
         kv_bytes_per_token=2 * 2 * 2 * 2 * 16,
+        kv_layout=KvLayout(width=2 * 2 * 2 * 16, head_lengths=(16,)),
         version=version,
         big_endian=big_endian,
     )

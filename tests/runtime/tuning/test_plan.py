@@ -1,0 +1,201 @@
+"""How models are loaded on machines of several sizes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from impetus.hw.profile import CapabilityProfile, Reading
+from impetus.runtime.config import Config
+from impetus.runtime.formats.header import Header, KvLayout
+from impetus.runtime.home import Home, find_home
+from impetus.runtime.models.model import Model
+from impetus.runtime.tuning.context import LEAST_CONTEXT, MOST_CONTEXT_BY_ITSELF
+from impetus.runtime.tuning.footprint import footprint
+from impetus.runtime.tuning.plan import MODELS_SHARE, DraftModel, LoadPlan, plan_load
+
+GIB = 1024**3
+MIB = 1024**2
+EIGHT_B = Header(
+    format="gguf",
+    size_bytes=4_900_000_000,
+    architecture="llama",
+    embedding_length=4096,
+    feed_forward_length=14_336,
+    heads=32,
+    context_length=131_072,
+    vocabulary_size=128_256,
+    kv_layout=KvLayout(width=32 * 2 * 8 * 128, head_lengths=(128,)),
+)
+SMALL = replace(
+    EIGHT_B,
+    size_bytes=100_000_000,
+    embedding_length=576,
+    feed_forward_length=1536,
+    context_length=8192,
+    kv_layout=KvLayout(width=30 * 2 * 3 * 64, head_lengths=(64,)),
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return find_home(str(tmp_path / "not" / "there" / "yet"))
+
+
+def machine(memory_gib: float | None, *, gpu: bool = False) -> CapabilityProfile:
+    return CapabilityProfile(
+        host="h",
+        system="Linux 6.1",
+        architecture="x86_64",
+        usable_cpus=Reading(4, "test"),
+        memory_bytes=None if memory_gib is None else Reading(int(memory_gib * GIB), "test"),
+        gpu_cores=Reading(10, "test") if gpu else None,
+    )
+
+
+def model(header: Header, id_: str = "m") -> Model:
+    return Model(id=id_, path=Path(f"/models/{id_}.gguf"), store="impetus", header=header)
+
+
+def plan(header: Header, memory_gib: float | None, home: Home, *, gpu: bool = False, **engine: object) -> LoadPlan:
+    config = msgspec.convert({"engine": engine}, Config)
+    return plan_load(model(header), machine(memory_gib, gpu=gpu), config, home=home)
+
+
+@pytest.mark.parametrize(
+    ("memory_gib", "cache_type", "whole"),
+    [(32, "f16", True), (18, "q8_0", True), (14, "q4_0", True), (11, "q4_0", False)],
+)
+def test_precision_goes_down_only_where_the_context_would_not_fit(
+    home: Home, memory_gib: float, cache_type: str, whole: bool
+) -> None:
+    made = plan(EIGHT_B, memory_gib, home)
+    assert made.options.cache_type == cache_type
+    assert (made.options.context_length == MOST_CONTEXT_BY_ITSELF) is whole
+    assert made.needed_bytes <= memory_gib * GIB * MODELS_SHARE
+    assert any("at 16 bits the context would not fit" in reason for reason in made.reasons) is (cache_type != "f16")
+
+
+def test_the_context_is_the_longest_that_fits(home: Home) -> None:
+    made = plan(EIGHT_B, 11, home)
+    length = made.options.context_length
+    assert length is not None
+    assert LEAST_CONTEXT < length < MOST_CONTEXT_BY_ITSELF
+    longer = msgspec.structs.replace(made.options, context_length=length + 256, cache_tokens=None)
+    assert footprint(EIGHT_B, longer).total_bytes > 11 * GIB * MODELS_SHARE
+    assert f"context {length} of 131072, which fits" in " ".join(made.reasons)
+
+
+def test_a_model_that_does_not_fit_at_all_is_planned_with_the_least_context(home: Home) -> None:
+    assert plan(EIGHT_B, 4, home).options.context_length == LEAST_CONTEXT
+
+
+def test_the_settings_name_context_and_precision(home: Home) -> None:
+    made = plan(EIGHT_B, 64, home, context_length=100_000, kv_type="q8_0")
+    assert (made.options.context_length, made.options.cache_type) == (100_000, "q8_0")
+    assert plan(SMALL, 64, home, context_length=100_000).options.context_length == 8192
+
+
+@pytest.mark.parametrize("kv_type", ["auto", "q8_0"])
+def test_heads_of_no_whole_blocks_stay_at_16_bits(home: Home, kv_type: str) -> None:
+    odd = replace(EIGHT_B, kv_layout=KvLayout(width=32 * 2 * 8 * 80, head_lengths=(80,)))
+    made = plan(odd, 12, home, kv_type=kv_type)
+    assert made.options.cache_type == "f16"
+    assert any("this model's heads cannot be kept so" in reason for reason in made.reasons) is (kv_type != "auto")
+
+
+@pytest.mark.parametrize(("memory_gib", "cells"), [(64, 32_768), (8, 32_768), (4, 22_016), (1, 8192), (None, 8192)])
+def test_there_are_cells_for_several_contexts_where_memory_allows(home: Home, memory_gib: float | None, cells: int) -> None:
+    options = plan(SMALL, memory_gib, home).options
+    assert options.context_length == 8192
+    assert options.cache_tokens == cells
+    if memory_gib is not None:
+        assert footprint(SMALL, options).kv_bytes <= max(memory_gib * GIB / 8, 181 * MIB)
+
+
+def test_long_rope_gets_no_more_cells_than_context(home: Home) -> None:
+    assert plan(replace(SMALL, rope_by_context=True), 64, home).options.cache_tokens == 8192
+
+
+def test_states_bound_how_many_answers_run_at_once(home: Home) -> None:
+    state = replace(EIGHT_B, architecture="mamba2", kv_layout=KvLayout(width=0, state_bytes=100 * MIB))
+    options = plan(state, 16, home).options
+    assert options.slots == options.max_sequences + 5
+    assert 4 <= options.max_sequences < 16
+    assert options.slots * 100 * MIB <= 2 * GIB
+    assert options.cache_tokens == MOST_CONTEXT_BY_ITSELF * options.max_sequences
+    assert plan(state, 64, home).options.max_sequences == 16
+    assert plan(SMALL, 16, home).options.slots == 16 + 32 + 1
+
+
+@pytest.mark.parametrize(("gpu", "ms", "target_s"), [(False, 0.0, 0.12), (True, 0.0, 0.06), (True, 90.0, 0.09)])
+def test_steps_are_as_long_as_the_machine_lets_them(home: Home, gpu: bool, ms: float, target_s: float) -> None:
+    assert plan(SMALL, 16, home, gpu=gpu, step_target_ms=ms).options.step_target_s == target_s
+    assert plan(SMALL, 16, home, gpu=gpu, gpu_layers=0).options.step_target_s == 0.12
+
+
+def test_computed_prompts_get_a_tenth_of_memory_and_disk(home: Home) -> None:
+    prefix = plan(SMALL, 16, home).options.prefix
+    assert prefix.ram_bytes == int(1.6 * GIB)
+    assert prefix.disk_dir == str(home.cache_dir / "prefix")
+    assert 0 < prefix.disk_max_bytes <= 20 * 1000**3
+    assert prefix.disk_ttl_s == 30 * 86_400
+    assert prefix.key_path is None
+    assert plan(SMALL, 128, home).options.prefix.ram_bytes == 4096 * MIB
+
+
+def test_the_settings_bound_computed_prompts(home: Home) -> None:
+    config = msgspec.convert(
+        {"cache": {"ram_mb": 7, "disk_max_gb": 1.5, "disk_ttl_days": 0, "encrypt": True, "normalise": False}}, Config
+    )
+    options = plan_load(model(SMALL), machine(16), config, home=home).options
+    assert (options.prefix.ram_bytes, options.prefix.disk_max_bytes, options.prefix.disk_ttl_s) == (7 * MIB, 1_500_000_000, 0)
+    assert options.prefix.key_path == str(home.state_dir / "prefix.key")
+    assert not options.normalise
+    without = plan_load(model(SMALL), machine(16), msgspec.convert({"cache": {"disk": False}}, Config), home=home)
+    assert without.options.prefix.disk_dir is None
+    assert "no computed prompts on the disk, as the settings say" in without.reasons
+
+
+def drafted(home: Home, draft: DraftModel | None, speculative: str = "model") -> LoadPlan:
+    config = msgspec.convert({"engine": {"speculative": speculative, "draft_model": "d"}}, Config)
+    return plan_load(model(EIGHT_B), machine(32), config, home=home, draft=draft)
+
+
+def test_a_small_model_of_the_same_vocabulary_guesses(home: Home) -> None:
+    alone = drafted(home, None, "off")
+    made = drafted(home, DraftModel(model(SMALL, "d")))
+    assert (made.options.draft, made.options.draft_path) == ("model", "/models/d.gguf")
+    assert made.needed_bytes > alone.needed_bytes + SMALL.size_bytes
+    assert (alone.options.draft, alone.options.draft_path) == ("off", None)
+
+
+@pytest.mark.parametrize(
+    ("draft", "why"),
+    [
+        (None, "the settings name no draft model"),
+        (DraftModel(None, "There is no model 'd'."), "There is no model 'd'."),
+        (DraftModel(model(replace(SMALL, vocabulary_size=7), "d")), "'d' has another vocabulary"),
+        (DraftModel(model(EIGHT_B)), "it would guess for itself"),
+        (DraftModel(replace(model(SMALL, "d"), problem="it is damaged.")), "it is damaged."),
+    ],
+)
+def test_where_no_model_can_guess_the_texts_do(home: Home, draft: DraftModel | None, why: str) -> None:
+    made = drafted(home, draft)
+    assert (made.options.draft, made.options.draft_path) == ("lookup", None)
+    assert any(reason.endswith(why) for reason in made.reasons)
+
+
+def test_a_worker_may_not_take_much_more_than_it_needs(home: Home) -> None:
+    made = plan(SMALL, 16, home)
+    limit = made.options.memory_limit_bytes
+    assert limit is not None
+    assert made.needed_bytes < limit - made.options.prefix.ram_bytes < 2 * made.needed_bytes + 2 * GIB
+    assert plan(SMALL, 16, home, gpu=True).options.memory_limit_bytes is None
+    assert plan(replace(SMALL, kv_layout=None), None, home).options.memory_limit_bytes is None
+
+
+def test_each_decision_has_its_reason(home: Home) -> None:
+    assert len(plan(EIGHT_B, 14, home).reasons) >= 7
+    assert all(plan(EIGHT_B, 14, home).reasons)
