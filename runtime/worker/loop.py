@@ -30,10 +30,12 @@ class Generation:
         self.request = request
         self.admission = admission
         self.assembly = Assembly((*request.stop, *admission.stop))
-        room = context_length - len(admission.token_ids)
+        room = min(context_length, request.context_limit or context_length) - len(admission.token_ids)
         self.budget = room if request.max_tokens is None else min(request.max_tokens, room)
         self.completion_tokens = 0
         self.cached_tokens = 0
+        self.draft_tokens = 0
+        self.accepted_tokens = 0
         self.begun_s: float | None = None
         self.first_s: float | None = None
         self.last_s: float | None = None
@@ -43,7 +45,17 @@ class Generation:
         prefill_s = 0.0 if self.first_s is None or self.begun_s is None else self.first_s - self.begun_s
         decode_s = 0.0 if self.last_s is None or self.first_s is None else self.last_s - self.first_s
         prompt_tokens = len(self.admission.token_ids)
-        return Done(self.id, reason, prompt_tokens, self.completion_tokens, self.cached_tokens, prefill_s, decode_s)
+        return Done(
+            self.id,
+            reason,
+            prompt_tokens,
+            self.completion_tokens,
+            self.cached_tokens,
+            prefill_s,
+            decode_s,
+            self.draft_tokens,
+            self.accepted_tokens,
+        )
 
 
 class WorkerLoop:
@@ -62,6 +74,9 @@ class WorkerLoop:
         self._answers = Answers(backend, outlet)
         self._meter = Meter(time.monotonic())
         self._reported_idle = True
+        self._cancelled: set[int] = set()
+        """What was cancelled and is not dropped yet; filled by the thread that reads frames."""
+        inbox.on_cancel = self._interrupt
 
     def run(self) -> None:
         """Works until a Shutdown frame comes."""
@@ -81,6 +96,8 @@ class WorkerLoop:
         if wait_s != 0 and inbox.empty():
             if not self._running:
                 self._report_idle()
+                while inbox.empty() and self._backend.rest():
+                    pass
             try:
                 if not self._take(inbox.get(timeout=wait_s)):
                     return False
@@ -108,7 +125,13 @@ class WorkerLoop:
                 log.error("unexpected frame: %s", type(frame).__name__)
         return True
 
+    def _interrupt(self, generation_id: int) -> None:
+        """Ends the running step where nobody waits for it any more; called by the thread that reads frames."""
+        self._cancelled.add(generation_id)
+        self._backend.interrupt(tuple(self._cancelled))
+
     def _cancel(self, generation_id: int) -> None:
+        self._cancelled.discard(generation_id)
         if self._running.pop(generation_id, None) is not None:
             self._backend.drop(generation_id)
         elif self._waiting.pop(generation_id, None) is None and not self._answers.cancel(generation_id):
@@ -166,6 +189,10 @@ class WorkerLoop:
             if (generation := self._running.get(begun.sequence)) is not None and generation.begun_s is None:
                 generation.begun_s = began_s
                 generation.cached_tokens = begun.cached_tokens
+        for drafted in outcome.drafted:
+            if (generation := self._running.get(drafted.sequence)) is not None:
+                generation.draft_tokens += drafted.tokens
+                generation.accepted_tokens += drafted.accepted
         step = self._hand_out(outcome, now_s)
         if step.deltas or step.done or step.tokens or step.begun:
             self._outlet.send(step)

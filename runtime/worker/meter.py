@@ -39,6 +39,7 @@ class Meter:
             waiting=waiting,
             kv_used_tokens=occupancy.used_tokens,
             kv_size_tokens=occupancy.size_tokens,
+            kv_kept_tokens=occupancy.kept_tokens,
             step_ms=1000 * busy_s / steps if steps else 0.0,
             overhead_percent=100 * (busy_s - self._compute_s) / busy_s if busy_s else 0.0,
             prefill_tps=self._prefill_tokens / self._prefill_s if self._prefill_tokens else None,

@@ -6,16 +6,22 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from queue import SimpleQueue
 from typing import BinaryIO
 
 import msgspec
 
-from ..frames import FromEngine, ToEngine, encode, read_to_engine
+from ..frames import Cancel, FromEngine, ToEngine, encode, read_to_engine
 
 log = logging.getLogger(__name__)
 
-Inbox = SimpleQueue[ToEngine]
+
+class Inbox(SimpleQueue[ToEngine]):
+    """The frames that came, in order."""
+
+    on_cancel: Callable[[int], None] | None = None
+    """Told of each Cancel as soon as it comes, in the thread that reads: the one that serves may be deep in a computation."""
 
 
 class Outlet:
@@ -57,6 +63,8 @@ def _read_frames(source: BinaryIO, inbox: Inbox) -> None:
     try:
         while (frame := read_to_engine(source)) is not None:
             inbox.put(frame)
+            if isinstance(frame, Cancel) and inbox.on_cancel is not None:
+                inbox.on_cancel(frame.id)
     except OSError:
         code = 0
     except msgspec.DecodeError as error:

@@ -6,7 +6,7 @@ and queues are the loop's. All methods are called from one thread, the one that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
@@ -102,6 +102,16 @@ class Lost:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """Tokens of a sequence were guessed, and checked in one step."""
+
+    sequence: int
+    tokens: int
+    accepted: int
+    """How many of them the model chose too."""
+
+
 @dataclass(slots=True)
 class StepOutcome:
     """What one step gave."""
@@ -110,6 +120,7 @@ class StepOutcome:
     """Usually one for each sequence that is past its prompt; in the order of the sequence where there are several."""
     begun: list[Begun] = field(default_factory=list[Begun])
     lost: list[Lost] = field(default_factory=list[Lost])
+    drafted: list[Drafted] = field(default_factory=list[Drafted])
     prefill_tokens: int = 0
     """Prompt tokens computed in this step."""
     compute_s: float = 0.0
@@ -121,7 +132,10 @@ class Occupancy:
     """How full the engine's memory for contexts is."""
 
     used_tokens: int
+    """By what runs."""
     size_tokens: int
+    kept_tokens: int = 0
+    """By what ended sequences left; it gives way."""
 
 
 class Backend(Protocol):
@@ -149,6 +163,14 @@ class Backend(Protocol):
 
     def step(self) -> StepOutcome:
         """Computes once for all sequences that are not held; it is called only while one is started."""
+        ...
+
+    def rest(self) -> bool:
+        """Does a short piece of what can wait; called while nothing runs, until it gives False for "nothing is left"."""
+        ...
+
+    def interrupt(self, cancelled: Collection[int]) -> None:
+        """Ends the running step early if all its sequences are among these; called from another thread at any time."""
         ...
 
     def wait_s(self) -> float | None:

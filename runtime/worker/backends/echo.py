@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from ...events import PrefixReport, TokenLogprob, TopLogprob
 from ...frames import LoadOptions
@@ -139,6 +139,13 @@ class EchoBackend:
             outcome.tokens += echo.take(began_s, most)
         outcome.compute_s = time.monotonic() - began_s
         return outcome
+
+    def rest(self) -> bool:
+        """Nothing can wait here."""
+        return False
+
+    def interrupt(self, cancelled: Collection[int]) -> None:
+        """A step is over before it could be ended."""
 
     def wait_s(self) -> float | None:
         """How long until the next token of any sequence is due."""

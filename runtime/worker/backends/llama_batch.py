@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from llama_cpp import llama_cpp as native
@@ -44,8 +45,8 @@ class Batch:
         """Begins anew."""
         self.size = 0
 
-    def add(self, slot: int, position: int, tokens: Sequence[int], *, sample: bool) -> int:
-        """Adds consecutive tokens of one sequence; gives the index of the last one, at which to sample if wanted."""
+    def add(self, slot: int, position: int, tokens: Sequence[int], *, sample: Literal["none", "last", "all"]) -> int:
+        """Adds consecutive tokens of one sequence and says which ones are to be sampled at; gives the index of the first."""
         begin, end = self.size, self.size + len(tokens)
         self._slots[begin:end] = slot
         self._wanted[begin:end] = 0
@@ -55,10 +56,12 @@ class Batch:
         else:
             self._tokens[begin:end] = tokens
             self._positions[begin:end] = np.arange(position, position + len(tokens), dtype=np.int32)
-        if sample:
+        if sample == "all":
+            self._wanted[begin:end] = 1
+        elif sample == "last":
             self._wanted[end - 1] = 1
         self.size = end
-        return end - 1
+        return begin
 
     def decode(self, context: native.llama_context_p) -> int:
         """Computes the batch and waits for the result; gives llama_decode's code, where 0 is well and 1 is a full cache."""

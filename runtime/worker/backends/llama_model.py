@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,16 +15,28 @@ from typing import cast
 import llama_cpp
 from llama_cpp import llama_cpp as native
 
-from ...frames import LoadOptions
+from ...frames import CacheType, LoadOptions
 from .backend import LoadError
 from .llama_log import LlamaLog
+from .llama_memory import ContextMemory
 
+KEPT_SLOTS = 32
+"""How many ended sequences may stay in the cache."""
+KEPT_STATES = 4
+"""The same for models that hold a state of fixed size for each."""
+SPARE_OUTPUTS = 64
+"""How many guessed tokens a step may check."""
 DEFAULT_CACHE_BYTES = 2 << 30
 """How much memory the context may take where nobody stated its length."""
 LEAST_CONTEXT = 4096
 ABSURD_SHARE = 8
 """A context whose cache would take so many times the machine's memory is refused before it is tried; the estimate holds for
 plain attention, and models with windows or states need less."""
+_CACHE_TYPES: dict[CacheType, int] = {
+    "f16": native.GGML_TYPE_F16,
+    "q8_0": native.GGML_TYPE_Q8_0,
+    "q4_0": native.GGML_TYPE_Q4_0,
+}
 ENGINE = f"llama.cpp (llama-cpp-python {llama_cpp.__version__})"
 
 log = logging.getLogger(__name__)
@@ -42,17 +55,24 @@ class LlamaModel:
             self.cache_bytes_per_token = _cache_bytes_per_token(self._model)
             self.context_length = choose_context(options.context_length, self.trained_context, self.cache_bytes_per_token)
             self.threads = options.threads or _usable_cores()
+            self.files = split_files(path)
+            """The model's files, in order."""
+            self._has_states = bool(native.llama_model_is_recurrent(self._model) or native.llama_model_is_hybrid(self._model))
+            # One more is for states on their way in or out.
+            self.slots = options.max_sequences + (KEPT_STATES if self._has_states else KEPT_SLOTS) + 1
+            self.spare_outputs = SPARE_OUTPUTS if options.draft != "off" else 0
+            self._abort = ctypes.create_string_buffer(2)
             self.context = self._open_context(options)
         except BaseException:
             native.llama_model_free(self._model)
             raise
         # Both may be null by their types, but never are for a model that was loaded with its weights.
-        self.memory = cast("native.llama_memory_t", native.llama_get_memory(self.context))
+        memory = cast("native.llama_memory_t", native.llama_get_memory(self.context))
+        self.memory = ContextMemory(self.context, memory)
         self.vocab = cast("native.llama_vocab_p", native.llama_model_get_vocab(self._model))
         self.cache_size = native.llama_n_ctx(self.context)
         """Cells of the cache, shared by all sequences."""
-        folded = native.llama_model_is_recurrent(self._model) or native.llama_model_is_hybrid(self._model)
-        self.shares_prefixes = not folded and native.llama_model_n_swa(self._model) == 0
+        self.cuttable = not self._has_states and native.llama_model_n_swa(self._model) == 0
         """Whether the beginning of one sequence's cache can stand for another's: not where state or window fold it together."""
 
     def close(self) -> None:
@@ -82,6 +102,10 @@ class LlamaModel:
         """The model's own, in Jinja; None if the file has none."""
         template = native.llama_model_chat_template(self._model, None)
         return template.decode("utf-8", "replace") if template else None
+
+    def abort(self, wanted: bool) -> None:
+        """Asks the computation that runs to end at once, or no longer asks; from any thread."""
+        self._abort[0] = b"\1" if wanted else b"\0"
 
     def last_errors(self) -> str:
         """What the engine complained about since loading; "" for nothing."""
@@ -117,14 +141,17 @@ class LlamaModel:
             # The engine would lay out its tables first, and take the whole machine down with them.
             raise LoadError(f"no memory for a context of {self.context_length} tokens, about {needed_bytes / 2**30:.0f} GiB.")
         params = native.llama_context_default_params()
-        params.n_ctx = self.context_length
+        params.n_ctx = max(self.context_length, options.cache_tokens or 0)
         params.n_batch = max(options.batch_tokens, options.max_sequences)
         params.n_ubatch = min(params.n_batch, 512)
-        params.n_seq_max = options.max_sequences
-        params.n_outputs_max = options.max_sequences
+        params.n_seq_max = self.slots
+        params.n_outputs_max = self.slots + self.spare_outputs
         params.kv_unified = True
         params.n_threads = self.threads
         params.n_threads_batch = options.threads_batch or self.threads
+        params.type_k = params.type_v = _CACHE_TYPES[options.cache_type]
+        if options.cache_type != "f16":
+            params.flash_attn_type = native.LLAMA_FLASH_ATTN_TYPE_ENABLED
         params.no_perf = True
         self._log.forget()
         context = native.llama_init_from_model(self._model, params)
@@ -132,7 +159,19 @@ class LlamaModel:
             raise LoadError(
                 f"no memory for a context of {self.context_length} tokens ({self._log.why() or 'llama.cpp gave no reason'})."
             )
+        # Asked before every node of the graph, so it must not be Python: the first byte tells, as the length of a string does.
+        is_set = ctypes.cast(ctypes.CDLL(None).strlen, native.ggml_abort_callback)
+        native.llama_set_abort_callback(context, is_set, ctypes.cast(self._abort, ctypes.c_void_p))
         return context
+
+
+def split_files(path: str) -> list[Path]:
+    """Lists all files of a model by the first one's name, as "x-00001-of-00003.gguf"."""
+    first = Path(path)
+    numbered = re.fullmatch(r"(.+-)00001-of-(\d{5})\.gguf", first.name)
+    if numbered is None:
+        return [first]
+    return [first.with_name(f"{numbered[1]}{part:05d}-of-{numbered[2]}.gguf") for part in range(1, int(numbered[2]) + 1)]
 
 
 def choose_context(wanted: int | None, trained: int, cache_bytes_per_token: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 LEAST_SHARED = 16
 """Fewer tokens are computed sooner than they are waited for."""
@@ -19,3 +19,14 @@ def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
         else:
             high = middle - 1
     return low
+
+
+def distinct_tokens(sequences: Iterable[list[int]]) -> int:
+    """How many cells sequences take together, where each shares its beginning with those that begin alike."""
+    total = 0
+    before: list[int] = []
+    # In sorted order the neighbour before is the one that shares most.
+    for tokens in sorted(sequences):
+        total += len(tokens) - common_prefix(before, tokens)
+        before = tokens
+    return total

@@ -3,18 +3,17 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
-from queue import SimpleQueue
 
 import pytest
 from engine_tools import chat
 
 from impetus.runtime.engines.frame_reader import FrameReader
-from impetus.runtime.frames import Accepted, Done, FromEngine, Generate, LoadOptions, Refused, Shutdown, Step, ToEngine
+from impetus.runtime.frames import Accepted, Done, FromEngine, Generate, LoadOptions, Refused, Shutdown, Step
 from impetus.runtime.request import GenerateRequest
 from impetus.runtime.worker.backends.backend import Admission, Lost, StepOutcome
 from impetus.runtime.worker.backends.echo import EchoBackend
 from impetus.runtime.worker.loop import WorkerLoop
-from impetus.runtime.worker.pipe import Outlet
+from impetus.runtime.worker.pipe import Inbox, Outlet
 
 
 class Failing(EchoBackend):
@@ -40,7 +39,7 @@ class Failing(EchoBackend):
 class Reader:
     """The other end of the loop's pipe."""
 
-    def __init__(self, inbox: SimpleQueue[ToEngine], descriptor: int) -> None:
+    def __init__(self, inbox: Inbox, descriptor: int) -> None:
         self.inbox = inbox
         self._descriptor = descriptor
         self._reader = FrameReader()
@@ -65,7 +64,7 @@ Serve = Callable[[EchoBackend], Reader]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    inbox: SimpleQueue[ToEngine] = SimpleQueue()
+    inbox = Inbox()
     source, target = os.pipe()
     threads: list[threading.Thread] = []
 

@@ -1,0 +1,220 @@
+"""The context memory of all sequences: who has which cells, what is kept of ended ones, and who makes room."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ...request import Adapter
+from ..prefix.store import Hit, PrefixStore
+from ..prefix.trie import TokenTrie
+from .llama_memory import ContextMemory
+from .llama_sharing import LEAST_SHARED, common_prefix, distinct_tokens
+
+IDLE_CELLS = 2048
+"""So many cells of ended sequences cost the running ones nothing that can be measured; each step looks at all cells, also at
+those it then leaves out."""
+
+Adapters = tuple[Adapter, ...]
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Kept:
+    """What an ended sequence left in the cache."""
+
+    slot: int
+    tokens: list[int]
+    adapters: Adapters
+    used_s: float
+    unsaved: deque[tuple[int, int]] = field(default_factory=deque[tuple[int, int]])
+    """Spans of it that are in no store yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Donor:
+    """Whose cells a new prompt can share."""
+
+    slot: int
+    tokens: int
+    """How many of the prompt's first tokens they hold."""
+
+
+class Cells:
+    """Owns the slots of one context.
+
+    Args:
+        memory: the engine's cells.
+        size: how many there are.
+        slots: how many slots; the last one is kept free to move states through.
+        cuttable: whether a sequence's cells can be cut back to any position.
+        parks: whether the stores have memory for what leaves the cache.
+        open_store: gives the store of the states computed under some adapters.
+    """
+
+    def __init__(
+        self,
+        memory: ContextMemory,
+        *,
+        size: int,
+        slots: int,
+        cuttable: bool,
+        parks: bool,
+        open_store: Callable[[Adapters], PrefixStore],
+    ) -> None:
+        self.memory = memory
+        self.size = size
+        self.cuttable = cuttable
+        self._parks = parks and cuttable
+        self._free = list(reversed(range(slots - 1)))
+        self._scratch = slots - 1
+        self._kept: dict[int, Kept] = {}
+        """By slot, the least recently used first."""
+        self._tries: dict[Adapters, TokenTrie[int]] = {}
+        self._stores: dict[Adapters, PrefixStore] = {}
+        self._open_store = open_store
+
+    @property
+    def kept(self) -> Iterable[Kept]:
+        """What ended sequences left, the least recently used first."""
+        return self._kept.values()
+
+    def store(self, adapters: Adapters) -> PrefixStore:
+        """The store of the states that were computed under these adapters."""
+        if adapters not in self._stores:
+            self._stores[adapters] = self._open_store(adapters)
+        return self._stores[adapters]
+
+    def take_slot(self) -> int:
+        """Gives a free slot; where there is none, what is worth least goes."""
+        if not self._free:
+            self.evict()
+        return self._free.pop()
+
+    def give_back(self, slot: int) -> None:
+        """Frees a slot and what only it holds."""
+        self.memory.free(slot)
+        self._free.append(slot)
+
+    def find_donor(self, prompt: Sequence[int], adapters: Adapters) -> Donor | None:
+        """Finds the ended sequence that begins most like a prompt, of which at least one token is left to compute."""
+        trie = self._tries.get(adapters)
+        if trie is None:
+            return None
+        most, slot = trie.longest(prompt)
+        if slot is None:
+            return None
+        kept = self._kept[slot]
+        if not self.cuttable:
+            # It is of use only as a whole: the longest match may be of one that goes on otherwise.
+            whole = [
+                one for one in self._kept.values()
+                if one.adapters == adapters and len(one.tokens) < len(prompt) and list(prompt[: len(one.tokens)]) == one.tokens
+            ]  # fmt: skip
+            if not whole:
+                return None
+            kept = max(whole, key=lambda one: len(one.tokens))
+            most = len(kept.tokens)
+        if most < LEAST_SHARED:
+            return None
+        self._touch(kept)
+        return Donor(kept.slot, most)
+
+    def keep(self, slot: int, tokens: list[int], adapters: Adapters) -> None:
+        """Keeps what a sequence that has ended leaves in its slot."""
+        for other in tuple(self._kept.values()):
+            if other.adapters == adapters and common_prefix(tokens, other.tokens) == min(len(tokens), len(other.tokens)):
+                if len(other.tokens) >= len(tokens):
+                    self._touch(other)
+                    self.give_back(slot)
+                    return
+                if self.cuttable:
+                    self._forget(other)  # the new one shares all its cells
+        kept = Kept(slot, tokens, adapters, time.monotonic())
+        if self.cuttable:
+            kept.unsaved.extend(self.store(adapters).missing(tokens))
+        self._kept[slot] = kept
+        self._tries.setdefault(adapters, TokenTrie[int]()).insert(tokens, slot)
+
+    def evict(self, *, spare: int = -1) -> bool:
+        """Lets go of the ended sequence whose loss costs least for how long it was not used; False where none is left.
+
+        Args:
+            spare: a slot that stays.
+        """
+        now_s = time.monotonic()
+        candidates = [kept for kept in self._kept.values() if kept.slot != spare]
+        if not candidates:
+            return False
+        # To read a state back takes a small part of what computing it takes; an unsaved one would have to be computed.
+        victim = max(candidates, key=lambda kept: (now_s - kept.used_s + 0.1) / (len(kept.tokens) + 1))
+        self.save(victim)
+        self._forget(victim)
+        return True
+
+    def relieve(self, running: Sequence[list[int]], *, spare: int = -1) -> None:
+        """Takes ended sequences out of the cache that slow the running ones down; their states stay in the store's memory."""
+        if not self._parks or not self._kept or not running:
+            return
+        busy = distinct_tokens(running)
+        for kept in tuple(self._kept.values()):
+            idle = distinct_tokens([*running, *(one.tokens for one in self._kept.values())]) - busy
+            if idle <= IDLE_CELLS:
+                return
+            if kept.slot != spare:
+                self.save(kept)
+                self._forget(kept)
+
+    def save(self, kept: Kept, until_s: float = float("inf")) -> bool:
+        """Puts what is unsaved of an ended sequence into the store, until a time; True where nothing is left."""
+        while kept.unsaved:
+            if time.monotonic() >= until_s:
+                return False
+            begin, end = kept.unsaved.popleft()
+            self.memory.share(kept.slot, self._scratch, begin, end)
+            state = self.memory.read_state(self._scratch)
+            self.memory.free(self._scratch)
+            if state:
+                self.store(kept.adapters).put(kept.tokens, begin, end, state)
+        return True
+
+    def save_some(self, until_s: float) -> bool:
+        """Saves what ended sequences left, the newest first, until a time; True where nothing is left to save."""
+        return all(self.save(kept, until_s) for kept in reversed(tuple(self._kept.values())))
+
+    def restore(self, slot: int, hit: Hit, begin: int, adapters: Adapters) -> bool:
+        """Puts a kept state into a slot that holds the first `begin` tokens; False where it is gone or there is no room."""
+        state = self.store(adapters).read(hit)
+        if state is None:
+            return False
+        target = self._scratch if self.cuttable else slot
+        while not self.memory.write_state(target, state):
+            if not self.evict(spare=slot):
+                return False
+        if self.cuttable:
+            self.memory.share(self._scratch, slot, max(begin, hit.begin), hit.begin + hit.tokens)
+            self.memory.free(self._scratch)
+        return True
+
+    def forget_all(self) -> None:
+        """Lets go of everything ended sequences left in the cache."""
+        for kept in tuple(self._kept.values()):
+            self._forget(kept)
+
+    def close(self) -> None:
+        """Saves what is not saved, as far as it takes no longer than a moment, and closes the stores."""
+        self.save_some(time.monotonic() + 1.0)
+        for store in self._stores.values():
+            store.close(2.0)
+
+    def _touch(self, kept: Kept) -> None:
+        kept.used_s = time.monotonic()
+        self._kept[kept.slot] = self._kept.pop(kept.slot)
+
+    def _forget(self, kept: Kept) -> None:
+        del self._kept[kept.slot]
+        self._tries[kept.adapters].discard(kept.slot)
+        self.give_back(kept.slot)

@@ -1,0 +1,90 @@
+"""A request's prompt as the model's tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...request import ChatPrompt, FillPrompt, GenerateRequest, Message, TextPrompt, TokenPrompt
+from ..prefix.normalise import normalise
+from ..prompt import CHATML, CHATML_STOP, ChatTemplate, Segment
+from .backend import PromptTooLong, Refusal
+from .llama_fill import FillTokens, fill_tokens
+from .llama_vocab import Vocabulary
+
+
+class PromptReader:
+    """Renders and tokenises prompts for one model.
+
+    Args:
+        vocabulary: the model's.
+        template: its chat template, or None where its file has none.
+        fill: its tokens for gaps, or None where it was not made to fill them.
+        context_length: the most tokens of a prompt, less one.
+        normalised: whether known noise is taken out of conversations.
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, template: str | None, fill: FillTokens | None, *, context_length: int, normalised: bool
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._context_length = context_length
+        self._fill = fill
+        self._normalised = normalised
+        self._template = ChatTemplate(
+            template or CHATML,
+            bos=vocabulary.text_of(vocabulary.bos),
+            eos=vocabulary.text_of(vocabulary.eos),
+            control_texts=list(vocabulary.control_texts),
+        )
+        self.stop = (CHATML_STOP,) if template is None else ()
+        """Stop strings that the form of conversations asks for."""
+        self.about = self._template.problem or (
+            "the model's own" if template else "none in the file; messages are written as ChatML"
+        )
+
+    def read(self, request: GenerateRequest) -> list[int]:
+        """Gives the prompt's tokens.
+
+        Raises:
+            Refusal: the model cannot take it.
+            PromptTooLong: it leaves no room for an answer.
+        """
+        match request.prompt:
+            case ChatPrompt(messages):
+                ids = self.tokenize(self.render(messages))
+            case TextPrompt(text):
+                ids = self.tokenize([Segment(text, control=True)])
+            case TokenPrompt(token_ids):
+                if not self._vocabulary.are_known(token_ids):
+                    raise Refusal(
+                        "invalid", f"The prompt has a token id outside of 0 to {self._vocabulary.size - 1}.", param="prompt"
+                    )
+                ids = list(token_ids)
+            case FillPrompt():
+                ids = fill_tokens(request.prompt, self._fill, lambda text: self._vocabulary.tokenize(text, control=False))
+        if not ids:
+            raise Refusal("invalid", "The prompt is empty.", param="prompt")
+        limit = min(self._context_length, request.context_limit or self._context_length)
+        if len(ids) >= limit:
+            raise PromptTooLong(len(ids), limit)
+        return ids
+
+    def render(self, messages: Sequence[Message]) -> list[Segment]:
+        """Writes a conversation by the model's chat template; raises Refusal."""
+        return self._template.render(normalise(messages) if self._normalised else messages)
+
+    def tokenize(self, segments: list[Segment]) -> list[int]:
+        """Tokenises a prompt, with a beginning-of-sequence token where the model wants one and the template wrote none.
+
+        Raises:
+            PromptTooLong: it is too long even if every token were the longest one; its count is then an estimate.
+        """
+        vocabulary = self._vocabulary
+        size = sum(len(segment.text.encode("utf-8", "replace")) for segment in segments)
+        if size > self._context_length * vocabulary.longest_bytes:
+            # To cut tens of megabytes would take seconds, in which nobody else gets a token.
+            raise PromptTooLong(max(size // 4, self._context_length), self._context_length)
+        ids = [token for segment in segments for token in vocabulary.tokenize(segment.text, control=segment.control)]
+        if vocabulary.adds_bos and vocabulary.bos is not None and ids[:1] != [vocabulary.bos]:
+            ids.insert(0, vocabulary.bos)
+        return ids

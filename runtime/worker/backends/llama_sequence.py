@@ -1,0 +1,75 @@
+"""One generation inside the llama backend."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from ...request import Adapter, GenerateRequest
+from ..prefix.store import Hit
+from .llama_sampler import Sampler
+
+
+class Generating:
+    """A generation's tokens, and how many of them are in the cache."""
+
+    def __init__(self, number: int, tokens: list[int], sampler: Sampler, request: GenerateRequest, *, room: int) -> None:
+        self.number = number
+        self.slot = -1
+        """The engine's number of it while it has a share of the cache; else -1."""
+        self.tokens = tokens
+        """Prompt and reply; the newest one of a reply is computed in the next step."""
+        self.prompt_tokens = len(tokens)
+        self.sampler = sampler
+        self.top_logprobs = request.top_logprobs
+        self.cached = request.cache_prompt
+        """Whether it takes over what others computed, and leaves its own to them."""
+        self.adapters: tuple[Adapter, ...] = request.adapters
+        self.since_s = time.monotonic()
+        self.in_cache = 0
+        self.held = False
+        self.room = room
+        """How many tokens prompt and reply may have together."""
+        self.hits: deque[Hit] | None = None
+        """Kept states that are still to be put into the cache; None before they were looked for."""
+        self.ram_tokens = 0
+        self.disk_tokens = 0
+        self.began = False
+        """Whether it was said where its prompt comes from."""
+        self.marks: deque[int] = deque()
+        """Where its state is to be kept on the way, in rising order; only for models whose cache cannot be cut back."""
+        self.guess: list[int] = []
+        """What is checked in the running step."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it has a share of the cache; one that has not waits for room, and computes its tokens anew then."""
+        return self.slot >= 0
+
+    @property
+    def pending(self) -> int:
+        """How many tokens must be computed before the next one can be chosen."""
+        return len(self.tokens) - self.in_cache
+
+    @property
+    def answering(self) -> bool:
+        """Whether its prompt is computed, and only the newest token of its answer is not."""
+        return self.began and self.in_cache > 0 and self.pending == 1
+
+    @property
+    def computed(self) -> list[int]:
+        """The tokens that are in the cache."""
+        return self.tokens[: self.in_cache]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What the batch holds of one sequence."""
+
+    sequence: Generating
+    count: int
+    first: int
+    """The index of its first token in the batch."""
+    answers: bool
+    """Whether its prompt was computed before this step."""
