@@ -9,6 +9,7 @@ from contextlib import aclosing
 from aiohttp import web
 
 from ..runtime.events import Event
+from ..runtime.questions import AnswerKind, Question
 from ..runtime.request import GenerateRequest
 from .keys import REQUEST_ID, RUNTIME
 
@@ -21,6 +22,14 @@ def open_run(request: web.Request, generation: GenerateRequest) -> AsyncGenerato
     record = runtime.journal.open(model=generation.model, client=name_client(request), route=request.path)
     request[REQUEST_ID] = record.id
     return runtime.generate(generation, record)
+
+
+async def ask(request: web.Request, model: str, question: Question, kind: type[AnswerKind]) -> AnswerKind:
+    """Opens the journal record and asks a model a question; raises as `Runtime.ask` does."""
+    runtime = request.app[RUNTIME]
+    record = runtime.journal.open(model=model, client=name_client(request), route=request.path)
+    request[REQUEST_ID] = record.id
+    return await runtime.ask(model, question, kind, record)
 
 
 async def run_in_turn(request: web.Request, generations: Sequence[GenerateRequest]) -> AsyncGenerator[list[Event], None]:

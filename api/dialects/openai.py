@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from msgspec import Meta
 from ...runtime.errors import InvalidRequest
 from ...runtime.request import (
     ChatPrompt,
+    FillPrompt,
     GenerateRequest,
     ImagePart,
     Message,
@@ -172,8 +174,16 @@ class CompletionBody(GenerationBody, frozen=True, kw_only=True):
     echo: bool | None = None
 
 
+class ConversationBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of `POST /apply-template`."""
+
+    messages: Annotated[list[MessageBody], Meta(min_length=1)]
+    model: str | None = None
+
+
 CHAT = msgspec.json.Decoder(ChatBody)
 COMPLETION = msgspec.json.Decoder(CompletionBody)
+CONVERSATION = msgspec.json.Decoder(ConversationBody)
 
 
 def to_chat_request(body: ChatBody) -> GenerateRequest:
@@ -186,19 +196,21 @@ def to_chat_request(body: ChatBody) -> GenerateRequest:
         )
     if body.top_logprobs and not body.logprobs:
         raise InvalidRequest("'top_logprobs' needs 'logprobs': true.", param="top_logprobs", code="invalid_value")
-    messages = tuple(_message(message, f"messages[{at}]") for at, message in enumerate(body.messages))
     return _request(
         body,
-        ChatPrompt(messages),
+        ChatPrompt(to_messages(body.messages)),
         max_tokens=body.max_completion_tokens or body.max_tokens,
         top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
     )
 
 
+def to_messages(bodies: Sequence[MessageBody]) -> tuple[Message, ...]:
+    """Translates the turns of a conversation; raises InvalidRequest."""
+    return tuple(_message(message, f"messages[{at}]") for at, message in enumerate(bodies))
+
+
 def to_completion_requests(body: CompletionBody) -> tuple[GenerateRequest, ...]:
     """Translates a completions body, one request for each prompt; raises InvalidRequest."""
-    if body.suffix:
-        raise InvalidRequest("'suffix' is not supported by this server.", param="suffix", code="unsupported_parameter")
     if body.echo:
         raise InvalidRequest("'echo' is not supported by this server.", param="echo", code="unsupported_parameter")
     if body.best_of is not None and body.best_of != (body.n or 1):
@@ -206,9 +218,17 @@ def to_completion_requests(body: CompletionBody) -> tuple[GenerateRequest, ...]:
             "'best_of' other than 'n' is not supported by this server.", param="best_of", code="unsupported_value"
         )
     prompts = _prompts(body.prompt)
+    if body.suffix:
+        prompts = tuple(_gap(prompt, body.suffix) for prompt in prompts)
     if len(prompts) * (body.n or 1) > MAX_CHOICES:
         raise InvalidRequest(f"'prompt' times 'n' gives more than {MAX_CHOICES} choices.", param="prompt", code="invalid_value")
     return tuple(_request(body, prompt, max_tokens=body.max_tokens, top_logprobs=body.logprobs) for prompt in prompts)
+
+
+def _gap(prompt: Prompt, suffix: str) -> FillPrompt:
+    if not isinstance(prompt, TextPrompt):
+        raise InvalidRequest("'suffix' goes with a prompt that is text.", param="suffix", code="invalid_value")
+    return FillPrompt(prompt.text, suffix)
 
 
 def _request(body: GenerationBody, prompt: Prompt, *, max_tokens: int | None, top_logprobs: int | None) -> GenerateRequest:
