@@ -7,7 +7,7 @@ none, so `model` may be missing. Fields that are not known here are ignored.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, cast
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -306,15 +306,10 @@ def _timings(finished: Finished, predicted: int) -> Timings:
 
 def _pick(answer: InfillAnswer, fields: Iterable[str]) -> dict[str, object]:
     """Keeps the fields that are wanted, under their whole paths; one that is not there is left out."""
-    everything: dict[str, object] = msgspec.to_builtins(answer)
-    picked: dict[str, object] = {}
-    for path in fields:
-        value: object = everything
-        for key in path.split("/"):
-            value = cast("dict[str, object]", value).get(key) if isinstance(value, dict) else None
-        if value is not None:
-            picked[path] = value
-    return picked
+    known: dict[str, object] = msgspec.to_builtins(answer)
+    timings: dict[str, object] = msgspec.to_builtins(answer.timings)
+    known |= {f"timings/{name}": value for name, value in timings.items()}
+    return {path: known[path] for path in fields if path in known}
 
 
 def _text_or_bytes(piece: bytes) -> str | list[int]:
