@@ -1,5 +1,6 @@
 import asyncio
 import os
+import signal
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -7,12 +8,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from impetus.runtime.engines.choice import EngineName
 from impetus.runtime.errors import LoadFailed, Overloaded, UnservableModel
 from impetus.runtime.formats.header import Header
 from impetus.runtime.frames import LoadOptions
 from impetus.runtime.models.model import Model
 from impetus.runtime.scheduling.governor import Governor
-from impetus.runtime.scheduling.residency import Residency
+from impetus.runtime.scheduling.residency import SWITCH_GRACE_S, Residency
 from impetus.runtime.tuning.plan import LoadPlan
 
 GIB = 1024**3
@@ -44,22 +46,28 @@ class Watched:
     def states(self) -> dict[str, str]:
         return {resident.model.id: resident.state for resident in self.owner.residents()}
 
+    async def change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
     async def reached(self, model_id: str, state: str) -> None:
         while self.states().get(model_id) != state:
-            self._changed.clear()
-            await self._changed.wait()
+            await self.change()
 
 
 @asynccontextmanager
-async def residency(*, max_loaded: int = 2, needed: int = 0, machine: Machine | None = None) -> AsyncGenerator[Watched]:
-    changed = asyncio.Event()
+async def residency(
+    *, max_loaded: int = 2, needed: int = 0, machine: Machine | None = None, next_engine: EngineName | None = None
+) -> AsyncGenerator[Watched]:
+    changed, machine = asyncio.Event(), machine or Machine()
     owner = Residency(
         plan=lambda _: LoadPlan(LoadOptions(), needed, ()),
-        governor=Governor(read_memory=(machine or Machine()).read),
+        governor=Governor(read_memory=lambda: machine.read()),
         environment={"PATH": os.environ["PATH"]},
         max_loaded=max_loaded,
         load_timeout_s=30,
         on_change=changed.set,
+        next_engine=lambda: next_engine,
     )
     try:
         async with asyncio.timeout(60):
@@ -92,6 +100,74 @@ async def test_a_model_that_does_not_fit_is_refused_with_the_arithmetic() -> Non
         for figure in ("10.0 GiB", "9.0 GiB", "1.6 GiB"):
             assert figure in caught.value.message
         assert watched.owner.status(A).failure == caught.value.message
+
+
+async def test_the_next_load_does_not_wait_for_one_that_makes_room_where_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("impetus.runtime.engines.worker_process.LEAVE_S", 0.5)
+    async with residency(max_loaded=1) as watched:
+        first = await watched.owner.load(A)
+        assert first.pid is not None
+        # It cannot leave in good order.
+        os.kill(first.pid, signal.SIGSTOP)
+        await watched.owner.load(B)
+        assert watched.states() == {"a": "unloading", "b": "ready"}
+        assert first.alive
+        await watched.reached("a", "unloaded")
+        assert not first.alive
+
+
+async def test_where_memory_is_short_the_next_load_waits_until_it_is_given_back() -> None:
+    machine = Machine()
+    async with residency(needed=8 * GIB, machine=machine) as watched:
+        first = await watched.owner.load(A)
+        machine.read = lambda: (16 * GIB, 6 * GIB if first.alive else 14 * GIB)
+        await watched.owner.load(B)
+        assert not first.alive
+        assert watched.states() == {"a": "unloaded", "b": "ready"}
+
+
+async def test_a_switch_leaves_one_model_and_stops_the_loads_of_others() -> None:
+    async with residency(max_loaded=3) as watched:
+        await watched.owner.load(A)
+        loading = asyncio.create_task(watched.owner.load(B))
+        await watched.reached("b", "loading")
+        await watched.owner.switch(C)
+        with pytest.raises(LoadFailed, match="unloaded while it loaded"):
+            await loading
+        assert watched.states() == {"a": "unloaded", "b": "unloaded", "c": "ready"}
+
+
+async def test_an_unload_also_ends_a_load_that_waits_for_another_unload() -> None:
+    async with residency() as watched:
+        async with watched.owner.use(A, load=True):
+            first = asyncio.create_task(watched.owner.unload("a"))
+            await watched.reached("a", "unloading")
+            again = asyncio.create_task(watched.owner.load(A))
+            await asyncio.sleep(0)
+            second = asyncio.create_task(watched.owner.unload("a"))
+            with pytest.raises(LoadFailed, match="unloaded while it loaded"):
+                await again
+        await asyncio.gather(first, second)
+        assert watched.states() == {"a": "unloaded"}
+
+
+async def test_closing_does_not_wait_for_the_requests_an_unload_waits_for() -> None:
+    async with residency() as watched, watched.owner.use(A, load=True) as (engine, _):
+        unload = asyncio.create_task(watched.owner.unload("a"))
+        await watched.reached("a", "unloading")
+        async with asyncio.timeout(SWITCH_GRACE_S / 2):
+            await watched.owner.close()
+        assert not engine.alive
+        await asyncio.gather(unload, return_exceptions=True)
+
+
+async def test_a_process_stands_by_for_the_next_load() -> None:
+    async with residency(next_engine="echo") as watched:
+        first = await watched.owner.load(A)
+        while len(pids := set(watched.owner.pids())) < 2:
+            await watched.change()
+        second = await watched.owner.load(B)
+        assert {first.pid, second.pid} == pids
 
 
 async def test_where_memory_is_unknown_nothing_is_refused() -> None:

@@ -13,7 +13,19 @@ import pytest
 from engine_tools import ENVIRONMENT, chat, find_starter, is_gone, opened
 
 from impetus.runtime.engines.frame_reader import FrameReader
-from impetus.runtime.frames import FromEngine, Generate, Load, LoadRefused, Ready, Shutdown, Step, ToEngine, encode
+from impetus.runtime.frames import (
+    FromEngine,
+    Generate,
+    Load,
+    LoadRefused,
+    Prepare,
+    Prepared,
+    Ready,
+    Shutdown,
+    Step,
+    ToEngine,
+    encode,
+)
 
 COMMAND = (sys.executable, "-P", "-m", "impetus.runtime.worker")
 ECHO = Load("echo", "m", "echo")
@@ -63,6 +75,23 @@ def test_it_leaves_when_it_is_told() -> None:
     with worker() as child:
         child.send(ECHO)
         child.read(Ready)
+        child.send(Shutdown())
+        assert child.process.wait(5) == 0
+
+
+@pytest.mark.parametrize("backend", ["echo", "abacus"])
+def test_it_prepares_for_an_engine_and_takes_any_model_then(backend: str) -> None:
+    with worker() as child:
+        child.send(Prepare(backend))
+        child.read(Prepared)
+        child.send(ECHO)
+        child.read(Ready)
+
+
+def test_it_leaves_when_it_is_told_before_it_was_given_a_model() -> None:
+    with worker() as child:
+        child.send(Prepare("echo"))
+        child.read(Prepared)
         child.send(Shutdown())
         assert child.process.wait(5) == 0
 
