@@ -96,8 +96,9 @@ class EngineError(ImpetusError):
 class LoadFailed(EngineError):
     """An engine refused a model."""
 
-    def __init__(self, model: str, why: str) -> None:
-        super().__init__(f"'{model}' could not be loaded: {why}")
+    def __init__(self, model: str, why: str, *, path: str | None = None) -> None:
+        """States what failed; the path is of the file that is to blame, where one is."""
+        super().__init__(f"'{model}' could not be loaded{f' from {path}' if path else ''}: {why}")
         self.model = model
         self.why = why
 

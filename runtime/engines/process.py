@@ -182,7 +182,7 @@ class EngineProcess:
         """Tells everyone who waits that the engine is gone."""
         error = EngineCrashed(self._model_id, how=how, last_words=last_words)
         if self._ready is not None and not self._ready.done():
-            self._ready.set_exception(LoadFailed(self._model_id, _death_while_loading(how, last_words)))
+            self._ready.set_exception(self._load_failed(_death_while_loading(how, last_words)))
             # The waiter may be gone already, by a time-out; then nobody is left to be told.
             self._ready.exception()
         ending = EngineError(f"'{self._model_id}' was unloaded while it answered.") if self._closing else error
@@ -193,6 +193,9 @@ class EngineProcess:
                 asked.set_exception(ending)
         if self._served and self._on_exit is not None:
             self._on_exit(None if self._closing else error)
+
+    def _load_failed(self, why: str) -> LoadFailed:
+        return LoadFailed(self._model_id, why, path=self._load_frame.path)
 
     async def _spawn(self) -> WorkerProcess:
         try:
@@ -228,7 +231,7 @@ class EngineProcess:
                     self._ready.set_result(frame)
             case LoadRefused():
                 if self._ready is not None and not self._ready.done():
-                    self._ready.set_exception(LoadFailed(self._model_id, frame.why))
+                    self._ready.set_exception(self._load_failed(frame.why))
             case Prepared():
                 pass  # a worker that was taken over before it had imported everything
 

@@ -18,6 +18,8 @@ CONTEXTS_KEPT = 4
 """So many whole contexts fit into the context memory where there is room, for several agents and for ended prompts."""
 KV_SHARE = 1 / 8
 """Of the memory, for keys and values beyond one context; llama.cpp writes to all of it at the start, so none of it is free."""
+LEAST_SPARE_BYTES = 256 * 1024**2
+"""What lies beyond one context takes no more than the weights do, or than this: writing to it takes its part of each load."""
 KEPT_SEQUENCES = 32
 """How many ended sequences may stay in the context memory; they cost nothing there but cells."""
 KEPT_STATES = 4
@@ -129,7 +131,8 @@ def _cells(header: Header, options: LoadOptions, memory_bytes: int | None, budge
     if memory_bytes is None or budget is None:
         return one, f"cells for {one} tokens, one context"
     most = min(CONTEXTS_KEPT, options.max_sequences) * one
-    share = int(memory_bytes * KV_SHARE)
+    usual = footprint(header, msgspec.structs.replace(options, cache_tokens=one)).kv_bytes
+    share = min(int(memory_bytes * KV_SHARE), usual + max(LEAST_SPARE_BYTES, header.size_bytes))
     cells = most
     while cells > one:
         needs = footprint(header, msgspec.structs.replace(options, cache_tokens=cells))

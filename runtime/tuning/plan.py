@@ -83,7 +83,7 @@ def plan_load(
     needed = footprint(model.header, options).total_bytes
     if options.draft_path is not None and draft is not None and draft.model is not None:
         needed += _draft_bytes(draft.model, options)
-    options = msgspec.structs.replace(options, memory_limit_bytes=_memory_limit(model, profile, options, needed, budget))
+    options = msgspec.structs.replace(options, memory_limit_bytes=_memory_limit(model, profile, options, needed))
     return LoadPlan(options, needed, (why_threads, *why_context, why_step, why_guessing, *why_prefix))
 
 
@@ -136,15 +136,13 @@ def _draft_bytes(draft: Model, options: LoadOptions) -> int:
     return footprint(draft.header, msgspec.structs.replace(options, cache_type="f16", draft="off")).total_bytes
 
 
-def _memory_limit(
-    model: Model, profile: CapabilityProfile | None, options: LoadOptions, needed_bytes: int, budget: int | None
-) -> int | None:
+def _memory_limit(model: Model, profile: CapabilityProfile | None, options: LoadOptions, needed_bytes: int) -> int | None:
     """What a worker may allocate: well above what it is known to need, far below what a damaged file may make it ask for."""
     if has_gpu(profile):
         # A GPU's driver reserves addresses by the hundred gigabytes.
         return None
-    known = model.header.kv_layout is not None and options.context_length is not None
-    if not known and budget is None:
-        return None
-    needed = needed_bytes if known else max(needed_bytes, budget or 0)
-    return int(needed * LIMIT_FACTOR) + options.prefix.ram_bytes + LIMIT_SLACK_BYTES
+    memory_bytes = profile.memory_bytes.value if profile is not None and profile.memory_bytes is not None else None
+    if model.header.kv_layout is None or options.context_length is None:
+        return memory_bytes
+    limit = int(needed_bytes * LIMIT_FACTOR) + options.prefix.ram_bytes + LIMIT_SLACK_BYTES
+    return limit if memory_bytes is None else min(limit, memory_bytes)

@@ -13,6 +13,7 @@ from ..frames import Load, LoadRefused, Prepare, Prepared, Progress, Ready, Shut
 from .backends.backend import Backend, LoadError
 from .backends.choose import find_backend
 from .loop import WorkerLoop
+from .memory_limit import limit_memory
 from .pipe import Inbox, Outlet, start_reader, take_over_pipes
 
 PROGRESS_EVERY_S = 0.1
@@ -43,11 +44,15 @@ def _serve(inbox: Inbox, outlet: Outlet) -> None:
     if load is None:
         return
     began_s = time.monotonic()
+    limited = limit_memory(load.options.memory_limit_bytes)
     try:
         backend = find_backend(load.backend)()
         loaded = backend.load(load.path, load.options, LoadProgress(outlet))
     except LoadError as error:
         outlet.send(LoadRefused(str(error)))
+        return
+    except MemoryError:
+        outlet.send(LoadRefused(f"it wants more memory than {'its worker may take' if limited else 'there is'}."))
         return
     try:
         outlet.send(

@@ -105,13 +105,20 @@ def test_heads_of_no_whole_blocks_stay_at_16_bits(home: Home, kv_type: str) -> N
     assert any("this model's heads cannot be kept so" in reason for reason in made.reasons) is (kv_type != "auto")
 
 
-@pytest.mark.parametrize(("memory_gib", "cells"), [(64, 32_768), (8, 32_768), (4, 22_016), (1, 8192), (None, 8192)])
+@pytest.mark.parametrize(("memory_gib", "cells"), [(64, 18_944), (8, 18_944), (3, 17_408), (1, 8192), (None, 8192)])
 def test_there_are_cells_for_several_contexts_where_memory_allows(home: Home, memory_gib: float | None, cells: int) -> None:
     options = plan(SMALL, memory_gib, home).options
     assert options.context_length == 8192
     assert options.cache_tokens == cells
     if memory_gib is not None:
-        assert footprint(SMALL, options).kv_bytes <= max(memory_gib * GIB / 8, 181 * MIB)
+        assert footprint(SMALL, options).kv_bytes <= min(436 * MIB, max(memory_gib * GIB / 8, 180 * MIB))
+
+
+def test_a_large_model_may_have_as_much_memory_for_further_contexts_as_for_its_weights(home: Home) -> None:
+    options = plan(EIGHT_B, 64, home, context_length=16_384).options
+    assert options.cache_tokens is not None
+    assert 3 * 16_384 < options.cache_tokens < 4 * 16_384
+    assert footprint(EIGHT_B, options).kv_bytes <= 2 * GIB + EIGHT_B.size_bytes
 
 
 def test_long_rope_gets_no_more_cells_than_context(home: Home) -> None:
