@@ -24,7 +24,8 @@ LOW_WATER = 0.9
 """A full folder is emptied to this part of its limit, so that not every write has to look for room."""
 RESCAN_S = 600.0
 """How often the folder is looked through again: others write to it, and what is old expires."""
-RESCAN_WRITES = 64
+RESCAN_SHARE = 0.05
+"""Having written so much of the limit, it does not trust its own count any more."""
 TOUCH_DELAY_S = 2.0
 """Notes of use are gathered for so long."""
 PROBE_PAUSE_S = 60.0
@@ -82,7 +83,8 @@ class DiskTier:
         self._close_at: float | None = None
         self._next_scan = 0.0
         self._next_probe = 0.0
-        self._writes_since_scan = 0
+        self._written_bytes = 0
+        """Since the last look through the folder."""
         self._thread = threading.Thread(target=self._run, name="prefix-disk", daemon=True)
         self._thread.start()
 
@@ -263,13 +265,13 @@ class DiskTier:
     def _write(self, shelf: Shelf, job: _Job) -> None:
         segment = job.segment
         need = shelf.file_bytes(segment)
-        self._writes_since_scan += 1
         written: int | None = None
         try:
-            if self.size_bytes + need > self._options.disk_max_bytes or self._writes_since_scan >= RESCAN_WRITES:
+            limit = self._options.disk_max_bytes
+            if self.size_bytes + need > limit or self._written_bytes > limit * RESCAN_SHARE:
                 self._scan(shelf)
                 self._make_room(shelf, need)
-            if need <= self._options.disk_max_bytes:
+            if need <= limit:
                 written = shelf.write(segment, job.state)
         except OSError as error:
             self._stop_writing(error)
@@ -281,6 +283,7 @@ class DiskTier:
                 self._index.discard(segment.key)
                 return
             self.size_bytes += written
+            self._written_bytes += written
             superseded = [shorter for shorter in self._index.superseded(segment) if shorter.key not in self._jobs]
             for shorter in superseded:
                 self._index.discard(shorter.key)
@@ -327,7 +330,7 @@ class DiskTier:
                 if name not in seen and segment.key not in self._jobs:
                     self._index.discard(segment.key)
             self.size_bytes = size_bytes
-        self._writes_since_scan = 0
+        self._written_bytes = 0
         self._next_scan = time.monotonic() + RESCAN_S
 
     def _is_unwanted(self, file: StoredFile, now: float) -> bool:

@@ -16,8 +16,8 @@ class _Kept:
     segment: Segment
     state: bytes
     on_evict: Callable[[Segment, bytes], None]
-    worth: float
-    """What is least goes first."""
+    worth: tuple[float, int]
+    """What is least goes first; of equal ones, by a count of uses, the one unused for longest."""
 
 
 def recompute_cost(segment: Segment) -> float:
@@ -40,6 +40,7 @@ class MemoryTier:
         self._max_bytes = max_bytes
         self._kept: dict[bytes, _Kept] = {}
         self._sunk = 0.0
+        self._uses = 0
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._kept
@@ -64,7 +65,7 @@ class MemoryTier:
             last = min(
                 (kept for key, kept in self._kept.items() if not self.index.has_children(key)), key=lambda kept: kept.worth
             )
-            self._sunk = max(self._sunk, last.worth)
+            self._sunk = max(self._sunk, last.worth[0])
             self.discard(last.segment.key)
             last.on_evict(last.segment, last.state)
 
@@ -85,5 +86,6 @@ class MemoryTier:
             self.index.discard(key)
             self.size_bytes -= kept.segment.size_bytes
 
-    def _worth(self, segment: Segment) -> float:
-        return self._sunk + recompute_cost(segment) / max(1, segment.size_bytes)
+    def _worth(self, segment: Segment) -> tuple[float, int]:
+        self._uses += 1
+        return self._sunk + recompute_cost(segment) / max(1, segment.size_bytes), self._uses

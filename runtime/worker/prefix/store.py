@@ -48,22 +48,22 @@ class PrefixStore:
         root: the root key of the model and of everything else that shapes its states.
         cuttable: whether a state can be parted by positions and cut back; if not, whole states are kept (`put_checkpoint`).
         label: the model's name for people who look at what is on the disk.
-        beside: a store of the same engine's process, with whose states this one's share the memory.
+        memory: another store's `memory`, that this one's states share; None makes one of the options' size.
     """
 
     def __init__(
-        self, options: PrefixOptions, *, root: bytes, cuttable: bool, label: str = "", beside: PrefixStore | None = None
+        self, options: PrefixOptions, *, root: bytes, cuttable: bool, label: str = "", memory: MemoryTier | None = None
     ) -> None:
         self._root = root
         self._cuttable = cuttable
         self._keeps_ram = options.ram_bytes > 0
-        self._memory = beside._memory if beside else MemoryTier(options.ram_bytes, cuttable=cuttable)
+        self.memory = memory or MemoryTier(options.ram_bytes, cuttable=cuttable)
         self._disk: DiskTier | None = open_disk(options, root=root, cuttable=cuttable, label=label)
 
     @property
     def ram_bytes(self) -> int:
         """How much memory the kept states take, those of stores beside this one too."""
-        return self._memory.size_bytes
+        return self.memory.size_bytes
 
     @property
     def disk_bytes(self) -> int:
@@ -94,7 +94,7 @@ class PrefixStore:
 
     def read(self, hit: Hit) -> bytes | None:
         """Gives a hit's whole state; None where it is gone since, or was found damaged."""
-        state = self._memory.get(hit.key)
+        state = self.memory.get(hit.key)
         if state is not None or self._disk is None:
             return state
         found = self._disk.read(hit.key)
@@ -159,7 +159,7 @@ class PrefixStore:
 
     def close(self, wait_s: float) -> None:
         """Lets go of the memory; what waits for the disk is written for at most so long."""
-        self._memory = MemoryTier(0, cuttable=self._cuttable)
+        self.memory = MemoryTier(0, cuttable=self._cuttable)
         if self._disk:
             self._disk.close(wait_s)
 
@@ -186,7 +186,7 @@ class PrefixStore:
 
     def _best(self, parent: bytes, prompt: bytes, at: int, begin: int, prefill_tps: float | None) -> _Match | None:
         """Finds the segment that serves the prompt furthest, of those that are read faster than computed."""
-        found = [_Match(segment, count, "ram") for segment, count in self._memory.index.matches(parent, prompt, at)]
+        found = [_Match(segment, count, "ram") for segment, count in self.memory.index.matches(parent, prompt, at)]
         if self._disk is not None:
             found += [_Match(segment, count, tier) for segment, count, tier in self._disk.matches(parent, prompt, at)]
             found.sort(key=lambda match: -match.tokens)
@@ -200,9 +200,9 @@ class PrefixStore:
 
     def _covered(self, parent: bytes, part: bytes) -> bool:
         """Whether a state of these tokens is kept; what is only in memory is offered to the disk again."""
-        kept = self._memory.index.covering(parent, part)
+        kept = self.memory.index.covering(parent, part)
         stored = self._disk.covering(parent, part) if self._disk else None
-        if kept and stored is None and (state := self._memory.get(kept.key)) is not None:
+        if kept and stored is None and (state := self.memory.get(kept.key)) is not None:
             self._offer(kept, state)
         for segment in (kept, stored):
             if segment is not None:
@@ -212,18 +212,18 @@ class PrefixStore:
     def _keep(self, parent: bytes, begin: int, tokens: bytes, state: bytes) -> None:
         segment = Segment(packed_key(parent, tokens), parent, begin, tokens, len(state))
         self._offer(segment, state)
-        if self._memory.index.covering(parent, tokens) is None:
+        if self.memory.index.covering(parent, tokens) is None:
             self._remember(segment, state)
 
     def _remember(self, segment: Segment, state: bytes) -> None:
         if self._keeps_ram:
-            self._memory.put(segment, state, self._offer)
+            self.memory.put(segment, state, self._offer)
 
     def _offer(self, segment: Segment, state: bytes) -> None:
         if self._disk is not None:
             self._disk.offer(segment, state)
 
     def _touch(self, key: bytes) -> None:
-        self._memory.touch(key)
+        self.memory.touch(key)
         if self._disk is not None:
             self._disk.touch(key)
