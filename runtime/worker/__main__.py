@@ -6,17 +6,21 @@ import gc
 import logging
 import os
 import sys
+import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 from ..frames import Load, LoadRefused, Prepare, Prepared, Progress, Ready, Shutdown
-from .backends.backend import Backend, LoadError
+from .backends.backend import Backend, Loaded, LoadError
 from .backends.choose import find_backend
 from .loop import WorkerLoop
 from .memory_limit import limit_memory
 from .pipe import Inbox, Outlet, start_reader, take_over_pipes
 
 PROGRESS_EVERY_S = 0.1
+READ_SHARE = 0.95
+"""As far as reading goes; the rest is memory for contexts and the first computation."""
 
 log = logging.getLogger("impetus.worker")
 
@@ -47,7 +51,7 @@ def _serve(inbox: Inbox, outlet: Outlet) -> None:
     limited = limit_memory(load.options.memory_limit_bytes)
     try:
         backend = find_backend(load.backend)()
-        loaded = backend.load(load.path, load.options, LoadProgress(outlet))
+        loaded = _load(backend, load, LoadProgress(outlet))
     except LoadError as error:
         outlet.send(LoadRefused(str(error)))
         return
@@ -89,6 +93,16 @@ def _stand_by(inbox: Inbox, outlet: Outlet) -> Load | None:
                 raise TypeError(f"{type(other).__name__} came before Load")
 
 
+def _load(backend: Backend, load: Load, progress: LoadProgress) -> Loaded:
+    path = Path(load.path)
+    if not path.exists():
+        return backend.load(load.path, load.options, progress)
+    from .reading import ReadingWatch  # here, as it needs numpy, and a worker without a model is to stay light
+
+    with ReadingWatch(path, progress.note_cached):
+        return backend.load(load.path, load.options, progress)
+
+
 def _close(backend: Backend) -> None:
     try:
         backend.close()
@@ -97,18 +111,33 @@ def _close(backend: Backend) -> None:
 
 
 class LoadProgress:
-    """Reports how far loading has come, not oftener than a dashboard can show."""
+    """Reports how far loading has come, not oftener than a dashboard can show; it never goes back."""
 
-    def __init__(self, outlet: Outlet) -> None:
+    def __init__(self, outlet: Outlet, *, every_s: float = PROGRESS_EVERY_S) -> None:
         self._outlet = outlet
+        self._every_s = every_s
+        self._lock = threading.Lock()
         self._next_s = 0.0
+        self._cached: float | None = None
+        self._shown = 0.0
 
     def __call__(self, fraction: float) -> None:
-        """Sends a frame unless one has just been sent."""
+        """Takes what the engine says; it may have mapped what it has yet to read, so that what the system says goes first."""
+        with self._lock:
+            self._show(fraction if self._cached is None else min(fraction, self._cached))
+
+    def note_cached(self, share: float) -> None:
+        """Takes how much of the model's files is in memory."""
+        with self._lock:
+            self._cached = share
+            self._show(share)
+
+    def _show(self, fraction: float) -> None:
         now_s = time.monotonic()
+        shown = max(self._shown, min(fraction, READ_SHARE))
         if now_s >= self._next_s:
-            self._next_s = now_s + PROGRESS_EVERY_S
-            self._outlet.send(Progress(fraction))
+            self._next_s, self._shown = now_s + self._every_s, shown
+            self._outlet.send(Progress(shown))
 
 
 if __name__ == "__main__":
