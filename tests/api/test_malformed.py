@@ -72,7 +72,7 @@ WRONG_IN_TEXT: dict[str, list[str]] = {
     "prompt[0]": ["-1", "null", "1.5", "{}", "1" + "0" * 30],
     "logprobs": ["99", "-1", "true", '"x"'],
     "best_of": ["0", "5", '"x"'],
-    "suffix": ["5", '"end"'],
+    "suffix": ["5", "[]"],
     "echo": ['"x"', "true"],
 }
 NESTED: dict[str, str] = {

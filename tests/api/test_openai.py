@@ -9,7 +9,7 @@ import pytest
 
 from impetus.api.dialects import openai
 from impetus.runtime.errors import InvalidRequest
-from impetus.runtime.request import ChatPrompt, GenerateRequest, TextPrompt, TokenPrompt
+from impetus.runtime.request import ChatPrompt, FillPrompt, GenerateRequest, TextPrompt, TokenPrompt
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "openai"
 
@@ -121,6 +121,14 @@ def test_a_prompt_is_a_text_or_tokens_or_a_list_of_either(prompt: object, expect
     assert [request.prompt for request in completion(prompt=prompt)] == expected
 
 
+def test_a_suffix_makes_a_gap_of_each_prompt() -> None:
+    assert [request.prompt for request in completion(prompt=["a", "b"], suffix="end")] == [
+        FillPrompt("a", "end"),
+        FillPrompt("b", "end"),
+    ]
+    assert [request.prompt for request in completion(prompt="a", suffix="")] == [TextPrompt("a")]
+
+
 @pytest.mark.parametrize("prompt", [[], [[]], [1, "a"], ["a", [1]], [[1], []]])
 def test_mixed_and_empty_lists_are_no_prompts(prompt: object) -> None:
     with pytest.raises(InvalidRequest) as caught:
@@ -131,7 +139,7 @@ def test_mixed_and_empty_lists_are_no_prompts(prompt: object) -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"suffix": "end"}, "suffix"),
+        ({"suffix": "end", "prompt": [1, 2]}, "suffix"),
         ({"echo": True}, "echo"),
         ({"best_of": 3}, "best_of"),
         ({"prompt": ["a"] * 100, "n": 2}, "prompt"),
