@@ -85,6 +85,8 @@ def huggingface_cache(environment: Mapping[str, str]) -> Path:
 def engine_environment(config: Config, environment: Mapping[str, str], usable_cpus: int) -> dict[str, str]:
     """The environment of the engines' processes; says whether their threads sleep or spin while they wait."""
     given = dict(environment)
+    # A debugger's report on a process that gives up would take seconds, and push what is wrong out of its last words.
+    given.setdefault("GGML_NO_BACKTRACE", "1")
     wait = config.engine.passive_wait
     if wait == "on" or (wait == "auto" and (bool(environment.get("CI")) or usable_cpus <= FEW_CORES)):
         given.setdefault("OMP_WAIT_POLICY", "PASSIVE")
