@@ -31,6 +31,15 @@ def percent(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.0f} %"
 
 
+def bar(share: float | None, width: int) -> str:
+    """Draws a share, 0..1, as a line of so many cells, to half a cell; nothing where it is unknown."""
+    if share is None:
+        return ""
+    halves = round(max(0.0, min(1.0, share)) * width * 2)
+    whole, half = divmod(halves, 2)
+    return "━" * whole + "╸" * half + "─" * (width - whole - half)
+
+
 def rate(tokens_per_s: float | None) -> str:
     """Writes tokens per second without the unit."""
     if tokens_per_s is None:

@@ -85,7 +85,7 @@ async def test_loading_shows_its_progress(run_dashboard):
     async with run_dashboard(source) as (app, pilot):
         source.set_status(fakes.CODER.id, state="loading", progress=0.42)
         await beat(app, pilot)
-        assert "loading 42 %" in text_of(app.control.notice)
+        assert "loading 42 % ━━━━━━━━━━───────" in text_of(app.control.notice)
         source.set_ready(fakes.CODER.id)
         await beat(app, pilot)
         assert not app.control.notice.display

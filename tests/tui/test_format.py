@@ -22,6 +22,14 @@ def test_durations_have_the_unit_that_fits(seconds, text):
     assert words.duration(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(None, ""), (0.0, "────"), (0.1, "╸───"), (0.5, "━━──"), (0.63, "━━╸─"), (1.0, "━━━━"), (1.7, "━━━━"), (-1.0, "────")],
+)
+def test_a_bar_grows_by_half_cells(share, text):
+    assert words.bar(share, 4) == text
+
+
 def test_what_is_not_known_is_never_a_nought():
     assert words.percent(None) == "unknown"
     assert words.rate(None) == words.count(None) == words.context(None) == "–"

@@ -13,10 +13,11 @@ from textual.reactive import reactive
 from textual.screen import Screen
 
 from ..bridge import BEATS, Bridge
+from ..format import bar
 from ..messages import DownloadsChanged, LogChanged, ModelsChanged, RatesChanged, RequestsChanged, Sampled, ServerChanged
 from ..source import Endpoint, Source
 from ..theming import Palette
-from ..views import machine_facts
+from ..views import LOADING_BAR, machine_facts
 from ..widgets.bars import KeyBar, KeyHint, Notice, Tab, TabBar, TitleBar
 from ..widgets.lines import TONES
 from ..words import SERVER, model_word
@@ -233,7 +234,11 @@ class ControlScreen(Screen[None]):
         items += [
             (f"✗ {status.failure or f'{status.model.id} failed'}", "bad") for status in statuses if status.state == "failed"
         ]
-        items += [(f"{model_word(status)[0]}: {status.model.id}", "warn") for status in statuses if status.state == "loading"]
+        items += [
+            (" ".join(filter(None, (model_word(status)[0], bar(status.progress, LOADING_BAR), status.model.id))), "warn")
+            for status in statuses
+            if status.state == "loading"
+        ]
         self.notice.items = tuple(items)
 
     def _show_keys(self) -> None:

@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from ..intents import ModelIntent, ModelVerb
-from ..views import model_facts, model_rows
+from ..views import MEMORY_WIDTH, model_facts, model_rows
 from ..widgets.facts import Facts
 from ..widgets.table import Column, Table
 from .pane import Pane
@@ -22,7 +22,7 @@ COLUMNS = (
     Column("Size", 9, right=True),
     Column("Context", 8, right=True, from_width=76),
     Column("State", 15),
-    Column("Memory", 9, right=True, from_width=100),
+    Column("Memory", MEMORY_WIDTH, right=True, from_width=100),
     Column("Engine", 24, from_width=140),
 )
 

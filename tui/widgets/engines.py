@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from textual.reactive import reactive
 from textual.strip import Strip
 
-from ..format import fit, one_line, wrap
+from ..format import bar, fit, one_line, wrap
 from .lines import LineWidget, Part, width_of
 
 
@@ -62,7 +62,6 @@ class EngineCards(LineWidget):
 
     def _bar(self, card: EngineCard, width: int) -> list[Part]:
         label = f" {card.fill_label}"
-        room = max(4, width - width_of(label))
-        filled = max(0, min(room, round((card.fill or 0.0) * room)))
-        track = self.tone("line")
-        return [("━" * filled, self.tone("accent")), ("─" * (room - filled), track), (label, self.tone("dim"))]
+        line = bar(card.fill, max(4, width - width_of(label)))
+        filled = line.rstrip("─")
+        return [(filled, self.tone("accent")), (line[len(filled) :], self.tone("line")), (label, self.tone("dim"))]
