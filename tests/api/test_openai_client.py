@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import openai
@@ -141,6 +142,8 @@ async def test_errors_are_the_clients_own_classes(client: AsyncOpenAI) -> None:
             model="echo", messages=[{"role": "user", "content": "word " * 140_000}], stream=True
         )
     assert (long.value.code, long.value.param) == ("context_length_exceeded", "messages")
+    served, sent = (int(number) for number in re.findall(r"(\d+) tokens", long.value.message))
+    assert served < 140_000 <= sent
 
 
 async def test_a_client_that_leaves_frees_its_place(live, client: AsyncOpenAI) -> None:
