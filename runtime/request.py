@@ -93,6 +93,11 @@ class Constraint(msgspec.Struct, frozen=True):
     kind: Literal["json_object", "json_schema", "gbnf", "lark", "regex"]
     text: str = ""
     """The schema as JSON text, or the grammar; "" for `json_object`."""
+    triggers: tuple[str, ...] = ()
+    """The answer is free until one of these texts was written, and what follows it has the form; () is from the start on."""
+    repeats: bool = True
+    """With triggers: True also takes an answer without any, or with several and free text between them. False wants exactly
+    one, and nothing behind it."""
 
 
 class Adapter(msgspec.Struct, frozen=True):

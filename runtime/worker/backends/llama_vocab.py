@@ -9,6 +9,9 @@ from typing import cast
 
 from llama_cpp import llama_cpp as native
 
+from .llama_candidates import Candidates
+from .llama_dry import DrySamplers
+
 _CONTROL = native.LLAMA_TOKEN_ATTR_CONTROL | native.LLAMA_TOKEN_ATTR_UNKNOWN
 """The tokens that the tokenizer makes out of text only when it is told to."""
 _PIECE_BYTES = 64
@@ -27,6 +30,9 @@ class Vocabulary:
         """Token ids of the control tokens by their text."""
         self.longest_bytes = 1
         """No token stands for more bytes of text."""
+        self.candidates = Candidates(self.size)
+        """Room for choosing a token."""
+        self.dry = DrySamplers(vocab)
         for token in range(self.size):
             text = native.llama_vocab_get_text(vocab, token)
             self.longest_bytes = max(self.longest_bytes, len(text))

@@ -1,0 +1,52 @@
+"""A request's constraint in llguidance's own language."""
+
+from __future__ import annotations
+
+import re
+
+import llguidance
+
+from ...request import Constraint
+from ..backends.backend import Refusal
+from .gbnf import gbnf_to_lark
+from .patterns import MAX_PRODUCT, repetition_product
+from .schema import translate_schema
+
+BETWEEN = r"(?: |\n[ \t]{0,20})"
+"""What may stand between two parts of a JSON text, once: a space, or a new line with its indentation. With more a small model
+writes blanks until its tokens are used up."""
+_OBJECT = '{"type": "object"}'
+_LARK = re.compile(r"^\s*%llguidance\b")
+_ESCAPES = 'nrbtf\\"'
+"""What may follow a backslash. A name spelled with \\u is another one to the matcher, but the same to whoever reads it."""
+
+
+def to_grammar(constraint: Constraint) -> str:
+    """Translates a constraint; raises Refusal where it is malformed or cannot be held."""
+    match constraint.kind:
+        case "json_object":
+            return _json_grammar(_OBJECT)
+        case "json_schema":
+            return _json_grammar(translate_schema(constraint.text))
+        case "gbnf" if not _LARK.match(constraint.text):
+            return llguidance.LLMatcher.grammar_from_lark(gbnf_to_lark(constraint.text))
+        case "gbnf" | "lark":
+            _check_repetitions(constraint.text)
+            return llguidance.LLMatcher.grammar_from_lark(constraint.text)
+        case "regex":
+            _check_repetitions(constraint.text)
+            return llguidance.LLMatcher.grammar_from_regex(constraint.text)
+
+
+def _json_grammar(schema: str) -> str:
+    try:
+        return llguidance.LLMatcher.grammar_from_json_schema(
+            schema, overrides={"whitespace_pattern": BETWEEN, "json_allowed_escapes": _ESCAPES}
+        )
+    except ValueError as error:
+        raise Refusal("invalid", f"'response_format': {error}.", param="response_format") from error
+
+
+def _check_repetitions(text: str) -> None:
+    if repetition_product(text) > MAX_PRODUCT:
+        raise Refusal("invalid", "'grammar': it repeats its parts too often.", param="grammar")
