@@ -70,6 +70,8 @@ class LlamaBackend:
         self._sequences: dict[int, Generating] = {}
         """By number, oldest first."""
         self._room_changed = False
+        self._adapters: Adapters = ()
+        """Those that lie over the weights now."""
         self._options = LoadOptions()
         self._lock = threading.Lock()
         self._computing: frozenset[int] = frozenset()
@@ -117,6 +119,11 @@ class LlamaBackend:
     def admit(self, request: GenerateRequest) -> Admission:
         """Renders and tokenises the prompt, and checks every token id in the request."""
         check_sampling(request.sampling, self._vocabulary)
+        for adapter in request.adapters:
+            try:
+                self._model.open_adapter(adapter.path)
+            except LoadError as error:
+                raise Refusal("invalid", str(error), param="lora") from error
         return Admission(self._prompts.read(request), self._prompts.stop)
 
     def answer(self, question: Question) -> Work:
@@ -236,7 +243,7 @@ class LlamaBackend:
         parts: list[Part] = []
         prompts: list[Generating] = []
         running = [sequence for sequence in self._sequences.values() if sequence.active]
-        working = [sequence for sequence in running if not sequence.held]
+        working = self._choose_group([sequence for sequence in running if not sequence.held])
         answering = sum(1 for sequence in working if sequence.answering)
         spare = self._model.spare_outputs
         for sequence in working:
@@ -270,6 +277,18 @@ class LlamaBackend:
             outcome.prefill_tokens += count
             room -= count
         return parts
+
+    def _choose_group(self, sequences: list[Generating]) -> list[Generating]:
+        """Only sequences under the same adapters can share a batch; where there are several kinds, they take turns."""
+        groups = list(dict.fromkeys(sequence.adapters for sequence in sequences))
+        if not groups:
+            return []
+        after = groups.index(self._adapters) + 1 if self._adapters in groups else 0
+        chosen = groups[after % len(groups)]
+        if chosen != self._adapters:
+            self._model.use_adapters(chosen)
+            self._adapters = chosen
+        return [sequence for sequence in sequences if sequence.adapters == chosen]
 
     def _guess(self, sequence: Generating, others: int, spare: int) -> list[int]:
         """Guesses how an answer goes on, where that has paid."""
@@ -384,7 +403,7 @@ class LlamaBackend:
     def _details(self) -> dict[str, str]:
         model = self._model
         return {
-            "model": f"{model.description}, {model.parameters / 1e6:.0f} M parameters, {model.weights_bytes / 2**20:.0f} MiB",
+            "model": model.description,
             "context": f"{model.context_length} of {model.trained_context} trained; {model.cache_size} cells for all, "
             f"{model.cache_bytes_per_token * model.cache_size / 2**20:.0f} MiB",
             "chat template": self._prompts.about,

@@ -5,10 +5,8 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import platform
 import re
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -16,9 +14,11 @@ import llama_cpp
 from llama_cpp import llama_cpp as native
 
 from ...frames import CacheType, LoadOptions
+from ...request import Adapter
 from .backend import LoadError
 from .llama_log import LlamaLog
 from .llama_memory import ContextMemory
+from .llama_weights import count_usable_cores, describe_weights, open_weights
 
 KEPT_SLOTS = 32
 """How many ended sequences may stay in the cache."""
@@ -47,6 +47,8 @@ class LlamaModel:
 
     def __init__(self, path: str, options: LoadOptions, on_progress: Callable[[float], None]) -> None:
         self._log = LlamaLog()
+        self._adapters: dict[str, native.llama_adapter_lora_p] = {}
+        """By path; freed with the model."""
         native.llama_backend_init()
         self.system_info = native.llama_print_system_info().decode().strip(" |")
         self._model = self._open_model(path, options, on_progress)
@@ -54,12 +56,13 @@ class LlamaModel:
             self.trained_context = native.llama_model_n_ctx_train(self._model)
             self.cache_bytes_per_token = _cache_bytes_per_token(self._model)
             self.context_length = choose_context(options.context_length, self.trained_context, self.cache_bytes_per_token)
-            self.threads = options.threads or _usable_cores()
+            self.threads = options.threads or count_usable_cores()
             self.files = split_files(path)
             """The model's files, in order."""
             self._has_states = bool(native.llama_model_is_recurrent(self._model) or native.llama_model_is_hybrid(self._model))
             # One more is for states on their way in or out.
-            self.slots = options.max_sequences + (KEPT_STATES if self._has_states else KEPT_SLOTS) + 1
+            kept = KEPT_STATES if self._has_states else KEPT_SLOTS
+            self.slots = options.slots or options.max_sequences + kept + 1
             self.spare_outputs = SPARE_OUTPUTS if options.draft != "off" else 0
             self._abort = ctypes.create_string_buffer(2)
             self.context = self._open_context(options)
@@ -82,20 +85,8 @@ class LlamaModel:
 
     @property
     def description(self) -> str:
-        """As "llama 135M Q4_1"."""
-        buffer = ctypes.create_string_buffer(256)
-        native.llama_model_desc(self._model, cast("bytes", buffer), len(buffer))
-        return buffer.value.decode("utf-8", "replace")
-
-    @property
-    def weights_bytes(self) -> int:
-        """The size of all tensors."""
-        return native.llama_model_size(self._model)
-
-    @property
-    def parameters(self) -> int:
-        """How many there are."""
-        return native.llama_model_n_params(self._model)
+        """As "llama 135M Q4_1, 135 M parameters, 92 MiB"."""
+        return describe_weights(self._model)
 
     @property
     def chat_template(self) -> str | None:
@@ -107,29 +98,34 @@ class LlamaModel:
         """Asks the computation that runs to end at once, or no longer asks; from any thread."""
         self._abort[0] = b"\1" if wanted else b"\0"
 
+    def open_adapter(self, path: str) -> None:
+        """Reads a LoRA adapter, unless it is there already.
+
+        Raises:
+            LoadError: there is none, or it is for another model.
+        """
+        if path in self._adapters:
+            return
+        if not Path(path).is_file():
+            raise LoadError(f"there is no adapter {path}.")
+        self._log.forget()
+        adapter = native.llama_adapter_lora_init(self._model, os.fsencode(path))
+        if not adapter:
+            raise LoadError(f"the adapter {path} does not fit this model. {self._log.why()}".strip())
+        self._adapters[path] = adapter
+
+    def use_adapters(self, adapters: Sequence[Adapter]) -> None:
+        """Puts opened adapters over the weights for the computations that follow, in place of those before."""
+        handles = (native.llama_adapter_lora_p_ctypes * len(adapters))(*(self._adapters[one.path] for one in adapters))
+        scales = (ctypes.c_float * len(adapters))(*(one.scale for one in adapters))
+        native.llama_set_adapters_lora(self.context, handles, len(adapters), scales)  # pyright: ignore[reportUnknownMemberType]
+
     def last_errors(self) -> str:
         """What the engine complained about since loading; "" for nothing."""
         return self._log.why()
 
     def _open_model(self, path: str, options: LoadOptions, on_progress: Callable[[float], None]) -> native.llama_model_p:
-        if not Path(path).is_file():
-            raise LoadError(f"there is no file {path}.")
-
-        def progress(fraction: float, _data: object) -> bool:
-            on_progress(fraction)
-            return True
-
-        params = native.llama_model_default_params()
-        params.n_gpu_layers = options.gpu_layers
-        params.progress_callback = native.llama_progress_callback(progress)
-        if _has_amx_trap(self.system_info):
-            # Compiled by GCC 12, the AMX kernels read a tile configuration that was never stored, and crash.
-            params.use_extra_bufts = False
-            log.info("this build knows AMX; its special weight layouts stay off")
-        self._log.forget()
-        model = native.llama_model_load_from_file(os.fsencode(path), params)
-        if not model:
-            raise LoadError(self._log.why() or "llama.cpp gave no reason.")
+        model = open_weights(path, options, on_progress, self._log)
         if (kind := _other_kind(model)) is not None:
             native.llama_model_free(model)
             raise LoadError(f"it is {kind}, which does not continue a text.")
@@ -201,16 +197,6 @@ def _other_kind(model: native.llama_model_p) -> str | None:
     if native.llama_model_has_encoder(model):
         return "an encoder with a decoder"
     return "a diffusion model" if native.llama_model_is_diffusion(model) else None
-
-
-def _has_amx_trap(system_info: str) -> bool:
-    return sys.platform == "linux" and platform.machine() == "x86_64" and "AMX" in system_info
-
-
-def _usable_cores() -> int:
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory_bytes() -> int:

@@ -32,7 +32,7 @@ def open_weights(path: str, options: LoadOptions, on_progress: Callable[[float],
     params = native.llama_model_default_params()
     params.n_gpu_layers = options.gpu_layers
     params.progress_callback = native.llama_progress_callback(progress)
-    if _has_amx_trap():
+    if has_amx_trap(native.llama_print_system_info().decode()):
         # Compiled by GCC 12, the AMX kernels read a tile configuration that was never stored, and crash.
         params.use_extra_bufts = False
         log.info("this build knows AMX; its special weight layouts stay off")
@@ -66,6 +66,6 @@ def count_usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _has_amx_trap() -> bool:
-    known = native.llama_print_system_info().decode()
-    return sys.platform == "linux" and platform.machine() == "x86_64" and "AMX" in known
+def has_amx_trap(system_info: str) -> bool:
+    """Whether an engine that says this of itself may have AMX kernels that crash."""
+    return sys.platform == "linux" and platform.machine() == "x86_64" and "AMX" in system_info

@@ -7,7 +7,7 @@ from engine_tools import GREEDY, find_starter
 
 from impetus.runtime.frames import LoadOptions
 from impetus.runtime.request import GenerateRequest, Sampling, TextPrompt, TokenPrompt
-from impetus.runtime.worker.backends import llama_model
+from impetus.runtime.worker.backends import llama_weights
 from impetus.runtime.worker.backends.backend import Refusal
 from impetus.runtime.worker.backends.llama import LlamaBackend
 from impetus.runtime.worker.backends.llama_model import choose_context
@@ -227,6 +227,6 @@ def test_the_context_is_what_was_asked_for_or_what_is_affordable(
 def test_only_builds_with_amx_need_care(
     monkeypatch: pytest.MonkeyPatch, platform: str, machine: str, info: str, trap: bool
 ) -> None:
-    monkeypatch.setattr(llama_model.sys, "platform", platform)
-    monkeypatch.setattr(llama_model.platform, "machine", lambda: machine)
-    assert llama_model._has_amx_trap(info) is trap
+    monkeypatch.setattr(llama_weights.sys, "platform", platform)
+    monkeypatch.setattr(llama_weights.platform, "machine", lambda: machine)
+    assert llama_weights.has_amx_trap(info) is trap
