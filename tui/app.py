@@ -19,10 +19,11 @@ from textual.screen import Screen
 from ..runtime.errors import ImpetusError
 from .commands import ControlCommands
 from .format import clean
-from .intents import CancelIntent, ModelIntent, PullIntent, ThemeIntent
+from .intents import CancelIntent, ExplainIntent, ModelIntent, PullIntent, ThemeIntent
 from .screens.chat import ChatPane
 from .screens.control import PANES, ControlScreen
 from .screens.dialogs import FactsScreen, HelpScreen
+from .screens.explain import ExplainScreen
 from .source import Endpoint, Source
 from .theming import DEFAULT_THEME, read_palettes
 from .views import download_facts, request_facts
@@ -170,6 +171,13 @@ class ControlCenter(App[None]):
         record = self.runtime.journal.find(event.key)
         if record is not None:
             self.push_screen(FactsScreen(f"Request {record.id}", partial(request_facts, record)))
+
+    @on(ExplainIntent)
+    def explain_request(self, event: ExplainIntent) -> None:
+        """Says where a request's prompt came from."""
+        record = self.runtime.journal.find(event.request_id)
+        if record is not None:
+            self.push_screen(ExplainScreen(record))
 
     @on(Table.Selected, "#transfers")
     def show_download(self, event: Table.Selected) -> None:

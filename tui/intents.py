@@ -19,6 +19,13 @@ class ModelIntent(Message):
 
 
 @dataclass
+class ExplainIntent(Message):
+    """It is to be said where a request's prompt came from."""
+
+    request_id: str
+
+
+@dataclass
 class ThemeIntent(Message):
     """A theme is to be used from now on."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..hw.sample import MemoryPressure, ThermalLevel
+from ..runtime.events import MissCause
 from ..runtime.journal import Stage
 from ..runtime.models.model import ModelState, ModelStatus, StoreName
 from .format import percent
@@ -59,6 +60,17 @@ PRESSURE: Final[dict[MemoryPressure, Word]] = {
     "normal": ("✓ normal", "good"),
     "warn": ("▲ high", "warn"),
     "critical": ("✗ critical", "bad"),
+}
+CAUSES: Final[dict[MissCause, str]] = {
+    "header": "a line before the prompt that changes from turn to turn",
+    "timestamp": "a date, a time, an id or a number",
+    "tools": "another list of tools",
+    "system_prompt": "another system prompt",
+    "history": "an earlier message that changed",
+    "evicted": "no room to keep it",
+    "settings": "other settings",
+    "model_state": "a model whose memory cannot be cut back",
+    "unknown": "another text",
 }
 UNKNOWN: Final[Word] = ("? unknown", "dim")
 

@@ -15,6 +15,7 @@ from impetus.tui.app import ControlCenter
 from impetus.tui.commands import all_commands
 from impetus.tui.screens.control import PANES, ControlScreen
 from impetus.tui.screens.dialogs import FactsScreen, HelpScreen
+from impetus.tui.screens.explain import ExplainScreen
 from impetus.tui.widgets.scroller import Scroller
 from impetus.tui.widgets.table import Table
 
@@ -100,6 +101,8 @@ async def test_the_palette_finds_a_theme_by_its_name(run_dashboard, typed, theme
 
 def test_the_page_of_keys_knows_every_binding():
     page = (Path(__file__).parent.parent.parent / "docs" / "keys.md").read_text(encoding="utf-8")
-    others = [binding for owner in (Scroller, Table, FactsScreen, HelpScreen) for binding in owner.__dict__["BINDINGS"]]
+    others = [
+        binding for owner in (Scroller, Table, FactsScreen, HelpScreen, ExplainScreen) for binding in owner.__dict__["BINDINGS"]
+    ]
     for binding in [*bindings(), *others]:
         assert f"| {binding.tooltip} | `{binding.id}` |" in page

@@ -91,18 +91,27 @@ async def test_loading(run_dashboard, check_snapshot):
         check_snapshot(app, "overview-loading")
 
 
-async def test_loading_in_the_models_pane(run_dashboard, check_snapshot):
-    source = scenes.busy()
-    source.set_status(fakes.CODER.id, state="loading", progress=0.43, running=0, pid=None, context_length=None, engine=None)
-    async with run_dashboard(source) as (app, pilot):
-        await press(app, pilot, "2", "down", "down")
-        check_snapshot(app, "models-loading")
-
-
 async def test_request_details(run_dashboard, check_snapshot):
     async with run_dashboard(scenes.failed(), endpoint("failed")) as (app, pilot):
         await press(app, pilot, "down", "enter")
         check_snapshot(app, "request-failed")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_why_a_prompt_was_computed_again(run_dashboard, check_snapshot, size):
+    source = scenes.busy()
+    scenes.add_explained(source)
+    async with run_dashboard(source, size=size) as (app, pilot):
+        await press(app, pilot, "e")
+        check_snapshot(app, "explain-miss" + ("" if size == (120, 40) else "-80x24"))
+
+
+async def test_a_prompt_that_was_not_kept(run_dashboard, check_snapshot):
+    source = scenes.busy()
+    scenes.add_evicted(source)
+    async with run_dashboard(source) as (app, pilot):
+        await press(app, pilot, "e")
+        check_snapshot(app, "explain-evicted")
 
 
 async def test_help(run_dashboard, check_snapshot):

@@ -8,8 +8,10 @@ from typing import ClassVar
 
 from textual import getters
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Container
 
+from ..intents import ExplainIntent
 from ..memory import split_memory
 from ..source import Endpoint, Source
 from ..views import cpu_level, engine_cards, gpu_level, pressure_level, request_rows, thermal_level
@@ -27,10 +29,11 @@ DRAW_EVERY = 2
 
 COLUMNS = (
     Column("Time", 8),
-    Column("Client", 14, from_width=96),
+    Column("Client", 14, from_width=104),
     Column("Model", 0),
     Column("Stage", 11),
     Column("Prompt", 7, right=True),
+    Column("Cached", 6, right=True, from_width=92),
     Column("Output", 7, right=True),
     Column("tok/s", 7, right=True),
     Column("1st token", 9, right=True, from_width=84),
@@ -44,7 +47,11 @@ class OverviewPane(Pane):
     FOCUS = "#requests"
     HELP: ClassVar[str | None] = """\
 Everything at a glance: who holds the memory, how hard the machine works, how many tokens per second each model gives, \
-and the newest requests. ↑ and ↓ walk through the requests; Enter shows all of one, its error too."""
+and the newest requests. ↑ and ↓ walk through the requests; Enter shows all of one, its error too. \
+"Cached" is how much of a prompt was not computed again; Explain says why it was not more."""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("e", "explain", "Explain", id="requests.explain", tooltip="Say where the request's prompt came from"),
+    ]
 
     memory = getters.query_one("#memory", MemoryBar)
     chart = getters.query_one("#throughput", Chart)
@@ -124,6 +131,11 @@ and the newest requests. ↑ and ↓ walk through the requests; Enter shows all 
         self._seconds += 1
         if self.engines.cards:
             self.engines.cards = engine_cards(self.source.statuses(), self.source.engine_stats(), self._process_bytes())
+
+    def action_explain(self) -> None:
+        """Asks the app to say where the prompt under the cursor came from."""
+        if self.requests.cursor is not None:
+            self.post_message(ExplainIntent(self.requests.cursor))
 
     def _process_bytes(self) -> Mapping[int, int]:
         sample = self.source.monitor.latest
