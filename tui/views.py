@@ -9,7 +9,7 @@ from ..hw.sample import Sample
 from ..runtime.frames import Stats
 from ..runtime.journal import RequestRecord
 from ..runtime.models.model import ModelStatus
-from .format import NOTHING, clock, context, count, duration, parameters, percent, rate, size
+from .format import NOTHING, bar, clock, context, count, duration, parameters, percent, rate, size
 from .prefix_views import cached_share
 from .source import Download, History
 from .widgets.engines import EngineCard
@@ -20,6 +20,11 @@ from .words import DOWNLOADS, PRESSURE, STAGES, STORES, THERMAL, UNKNOWN, load_t
 UNTOLD = "not told here"
 HISTORY_POINTS = 240
 """As many seconds as the widest gauge shows, two in a cell."""
+
+LOADING_BAR = 24
+DOWNLOAD_BAR = 12
+MEMORY_WIDTH = 9
+"""Of the column that shows how far a load has come, until it shows what the model holds."""
 
 _THERMAL_SHARE = {"nominal": 0.1, "moderate": 0.4, "heavy": 0.7, "trapping": 0.9, "sleeping": 1.0}
 _PRESSURE_SHARE = {"normal": 0.2, "warn": 0.6, "critical": 1.0}
@@ -163,7 +168,9 @@ def model_rows(statuses: Iterable[ModelStatus], process_bytes: Mapping[int, int]
     for status in statuses:
         header = status.model.header
         held = process_bytes.get(status.pid) if status.pid is not None else None
-        memory = NOTHING if status.state in {"unloaded", "failed"} else size(held)
+        memory = Cell(NOTHING if status.state in {"unloaded", "failed"} else size(held))
+        if status.state == "loading":
+            memory = Cell(bar(status.progress, MEMORY_WIDTH), "accent")
         trained = context(header.context_length)
         rows.append(
             Row(
@@ -175,7 +182,7 @@ def model_rows(statuses: Iterable[ModelStatus], process_bytes: Mapping[int, int]
                     Cell(size(header.size_bytes)),
                     Cell(context(status.context_length) if status.context_length is not None else trained),
                     Cell(*model_word(status)),
-                    Cell(memory),
+                    memory,
                     Cell(status.engine or NOTHING, "dim"),
                 ),
             )
@@ -189,6 +196,8 @@ def model_facts(status: ModelStatus) -> tuple[tuple[str, str, str], ...]:
     state = word[0]
     if status.state == "ready":
         state += f" · loaded in {duration(status.load_s)} · {status.running} running"
+    if status.state == "loading" and status.progress is not None:
+        state += f" {bar(status.progress, LOADING_BAR)} of {size(header.size_bytes)}"
     shape = [
         header.architecture or "architecture unknown",
         f"{parameters(header.parameters)} parameters",
@@ -227,7 +236,7 @@ def download_rows(downloads: Iterable[Download]) -> tuple[Row, ...]:
                 (
                     Cell(download.reference),
                     Cell(word, tone),
-                    Cell(_progress_bar(share), "accent"),
+                    Cell(bar(share, DOWNLOAD_BAR), "accent"),
                     Cell(percent(share * 100) if share is not None else NOTHING),
                     Cell(size(download.total_bytes) if download.total_bytes else NOTHING),
                     Cell(f"{size(round(speed))}/s" if speed is not None else NOTHING),
@@ -252,13 +261,6 @@ def download_facts(download: Download) -> tuple[tuple[str, str, str], ...]:
     if download.error is not None:
         facts.append(("error", download.error, "bad"))
     return tuple(facts)
-
-
-def _progress_bar(share: float | None, width: int = 12) -> str:
-    if share is None:
-        return ""
-    filled = round(share * width)
-    return "━" * filled + "─" * (width - filled)
 
 
 def request_facts(record: RequestRecord) -> tuple[tuple[str, str, str], ...]:

@@ -91,6 +91,14 @@ async def test_loading(run_dashboard, check_snapshot):
         check_snapshot(app, "overview-loading")
 
 
+async def test_loading_in_the_models_pane(run_dashboard, check_snapshot):
+    source = scenes.busy()
+    source.set_status(fakes.CODER.id, state="loading", progress=0.43, running=0, pid=None, context_length=None, engine=None)
+    async with run_dashboard(source) as (app, pilot):
+        await press(app, pilot, "2", "down", "down")
+        check_snapshot(app, "models-loading")
+
+
 async def test_request_details(run_dashboard, check_snapshot):
     async with run_dashboard(scenes.failed(), endpoint("failed")) as (app, pilot):
         await press(app, pilot, "down", "enter")
