@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from ...runtime.events import Admitted, Event, Finished, FinishReason, TextDelta, TokenLogprob, TopLogprob
+from ...runtime.formats.header import Ability
 from ...runtime.models.model import ModelStatus
 from ..errors import Failure
 
@@ -118,7 +119,7 @@ class CompletionAnswer(Head, frozen=True, kw_only=True):
 
 
 class ModelEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One model of the list; the last two fields are not OpenAI's, some clients read them."""
+    """One model of the list; the last three fields are not OpenAI's, some clients read them."""
 
     id: str
     object: Literal["model"]
@@ -128,6 +129,8 @@ class ModelEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is served, else what the model was made for, in tokens."""
     max_model_len: int | None = None
     """The same, by the name that vLLM gave it."""
+    ability: Ability | None = None
+    """Whether it gives text, vectors or scores."""
 
 
 class ModelList(msgspec.Struct, frozen=True):
@@ -258,7 +261,9 @@ def to_completion_answer(head: Head, prompts: Sequence[Collected]) -> Completion
 def to_model_entry(status: ModelStatus, *, created: int) -> ModelEntry:
     """Shows a model as the list has it."""
     context_length = status.context_length or status.model.header.context_length
-    return ModelEntry(status.model.id, "model", created, status.model.store, context_length, context_length)
+    return ModelEntry(
+        status.model.id, "model", created, status.model.store, context_length, context_length, status.model.header.ability
+    )
 
 
 def to_error(failure: Failure) -> ErrorAnswer:

@@ -18,6 +18,8 @@ from .prefix_room import choose_prefix
 
 MODELS_SHARE = 0.60
 """The share of the memory that models may take together."""
+MOST_INPUT_TOKENS = 8192
+"""Longer inputs of models that give vectors are served only where the settings ask for it."""
 STEP_TARGET_CPU_S = 0.12
 STEP_TARGET_GPU_S = 0.06
 LIMIT_FACTOR = 1.25
@@ -60,6 +62,8 @@ def plan_load(
     if model.header.format == "echo":
         return LoadPlan(LoadOptions(max_sequences=engine.max_sequences * 8), 0, ())
     threads, why_threads = _threads(profile, engine)
+    if model.header.ability != "text":
+        return _plan_vectors(model, profile, engine, threads, why_threads)
     guessing, why_guessing = _guessing(model, engine, draft)
     memory_bytes = profile.memory_bytes.value if profile is not None and profile.memory_bytes is not None else None
     prefix, why_prefix = choose_prefix(config.cache, home, memory_bytes)
@@ -85,6 +89,26 @@ def plan_load(
         needed += _draft_bytes(draft.model, options)
     options = msgspec.structs.replace(options, memory_limit_bytes=_memory_limit(model, profile, options, needed))
     return LoadPlan(options, needed, (why_threads, *why_context, why_step, why_guessing, *why_prefix))
+
+
+def _plan_vectors(
+    model: Model, profile: CapabilityProfile | None, config: EngineConfig, threads: int | None, why_threads: str
+) -> LoadPlan:
+    """Plans for a model that keeps nothing from one input to the next: its context is the longest input."""
+    trained = model.header.context_length
+    longest = min(config.context_length or MOST_INPUT_TOKENS, trained) if trained else None
+    options = LoadOptions(
+        context_length=longest,
+        threads=threads,
+        threads_batch=config.prefill_threads or threads,
+        batch_tokens=config.batch_tokens,
+        max_sequences=config.max_sequences,
+        gpu_layers=config.gpu_layers,
+    )
+    needed = footprint(model.header, options).total_bytes
+    options = msgspec.structs.replace(options, memory_limit_bytes=_memory_limit(model, profile, options, needed))
+    why_longest = "inputs as long as the model allows" if longest is None else f"inputs of up to {longest} tokens"
+    return LoadPlan(options, needed, (why_threads, why_longest))
 
 
 def _threads(profile: CapabilityProfile | None, config: EngineConfig) -> tuple[int | None, str]:

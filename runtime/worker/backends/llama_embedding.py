@@ -26,6 +26,8 @@ from .llama_words import answer_words
 from .matryoshka import Vector, cut, find_nesting
 from .packing import ComputeError, Packer
 
+MOST_CHARACTERS = 1_000_000
+"""Longer inputs are not cut into tokens where every token would have to be the longest one for them to fit."""
 TOKENIZE_FOR_S = 0.02
 """How long a slice of tokenising takes."""
 _POOLING = {1: "mean", 2: "first token", 3: "last token", 4: "ranking"}
@@ -186,8 +188,8 @@ class LlamaEmbeddingBackend:
         return [*begin, *first, *end, *between, *second, *end]
 
     def _check_size(self, characters: int, param: str) -> None:
-        if characters > self._context_length * self._vocabulary.longest_bytes:
-            # To cut tens of megabytes would take seconds, only to find that they are too many.
+        # A token that stands for an unknown word may be longer than any, so that short texts are always cut.
+        if characters > max(MOST_CHARACTERS, self._context_length * self._vocabulary.longest_bytes):
             raise PromptTooLong(max(characters // 4, self._context_length + 1), self._context_length, param=param)
 
     def _fit(self, tokens: Sequence[int], param: str) -> Sequence[int]:
