@@ -16,6 +16,7 @@ from ...events import PrefixReport, TokenLogprob
 from ...frames import LoadOptions
 from ...questions import Answer, Question
 from ...request import GenerateRequest
+from ..constraint.matcher import Matcher
 
 RefusalKind = Literal["invalid", "overflow", "overloaded", "failed"]
 
@@ -66,6 +67,8 @@ class Admission:
     token_ids: Sequence[int]
     stop: tuple[str, ...] = ()
     """Stop strings that the prompt's form asks for, besides the caller's own."""
+    form: Matcher | None = None
+    """What holds the answer to a form; None leaves it free."""
 
 
 class Sampled(msgspec.Struct, frozen=True, gc=False):
@@ -208,4 +211,13 @@ class Answerer(Protocol):
 
     def answer(self, question: Question) -> Work:
         """Begins with an answer; nothing is computed before the first `next`."""
+        ...
+
+
+@runtime_checkable
+class LongAnswerer(Answerer, Protocol):
+    """One whose slices may take long."""
+
+    def abandon(self) -> None:
+        """Ends the running slice early, as nobody waits for any answer; called from another thread at any time."""
         ...

@@ -11,6 +11,10 @@ from typing import Literal
 from ...frames import LoadOptions
 from ...questions import ApplyTemplate, Detokenize, Question, Tokenize
 from ...request import GenerateRequest
+from ..constraint.matcher import ConstraintFailed
+from ..constraint.vocabulary import ConstraintVocabulary
+from ..draft.cost import StepCost
+from ..draft.guesser import Guesser
 from ..prefix.explain import Explainer
 from ..prefix.fingerprint import fingerprint_files
 from ..prefix.segments import root_key
@@ -32,6 +36,7 @@ from .backend import (
 from .llama_batch import Batch
 from .llama_beginning import Beginnings
 from .llama_cells import Adapters, Cells
+from .llama_constraint import open_constraints
 from .llama_fill import read_fill_tokens
 from .llama_model import ENGINE, LlamaModel
 from .llama_prompts import PromptReader
@@ -65,11 +70,14 @@ class LlamaBackend:
     _cells: Cells
     _slices: Slices
     _beginnings: Beginnings
+    _constraints: ConstraintVocabulary
 
     def __init__(self) -> None:
         self._sequences: dict[int, Generating] = {}
         """By number, oldest first."""
         self._room_changed = False
+        self._cost = StepCost()
+        self._limit_s = STEP_TARGET_S
         self._adapters: Adapters = ()
         """Those that lie over the weights now."""
         self._options = LoadOptions()
@@ -90,7 +98,9 @@ class LlamaBackend:
             normalised=options.normalise,
         )
         self._batch = Batch(max(options.batch_tokens, options.max_sequences))
-        self._slices = Slices(target_s=options.step_target_s or STEP_TARGET_S, most=self._batch.capacity)
+        self._limit_s = options.step_target_s or STEP_TARGET_S
+        self._slices = Slices(target_s=self._limit_s, most=self._batch.capacity)
+        self._constraints = open_constraints(vocabulary)
         fingerprint = fingerprint_files(model.files)
 
         def open_store(adapters: Adapters) -> PrefixStore:
@@ -124,7 +134,8 @@ class LlamaBackend:
                 self._model.open_adapter(adapter.path)
             except LoadError as error:
                 raise Refusal("invalid", str(error), param="lora") from error
-        return Admission(self._prompts.read(request), self._prompts.stop)
+        form = None if request.constraint is None else self._constraints.compile(request.constraint)
+        return Admission(self._prompts.read(request), self._prompts.stop, form)
 
     def answer(self, question: Question) -> Work:
         """Answers what needs no computing, at once."""
@@ -137,9 +148,18 @@ class LlamaBackend:
         """Takes a sequence in; it is computed as soon as the cache has room for it."""
         tokens = list(admission.token_ids)
         context_length = self._model.context_length
-        sampler = Sampler(request.sampling, self._vocabulary, context_length=context_length, prompt=tokens)
+        sampler = Sampler(
+            request.sampling,
+            self._vocabulary,
+            context_length=context_length,
+            prompt=tokens,
+            constraint=admission.form,
+        )
         room = min(context_length, request.context_limit or context_length)
-        self._sequences[sequence] = Generating(sequence, tokens, sampler, request, room=room)
+        self._sequences[sequence] = generating = Generating(sequence, tokens, sampler, request, room=room)
+        most = self._options.draft_tokens if request.draft_tokens is None else request.draft_tokens
+        if self._options.draft != "off" and most > 0 and self._model.cuttable:
+            generating.guesser = Guesser(min(most, self._model.spare_outputs), self._cost)
         self._room_changed = True
 
     def step(self) -> StepOutcome:
@@ -250,7 +270,8 @@ class LlamaBackend:
             if not sequence.answering:
                 prompts.append(sequence)
                 continue
-            guess = sequence.guess = self._guess(sequence, answering - 1, spare)
+            answering -= 1
+            guess = sequence.guess = self._guess(sequence, batch.size + answering, spare)
             spare -= len(guess)
             tokens = [sequence.tokens[-1], *guess]
             first = batch.add(sequence.slot, sequence.in_cache, tokens, sample="all")
@@ -292,8 +313,11 @@ class LlamaBackend:
 
     def _guess(self, sequence: Generating, others: int, spare: int) -> list[int]:
         """Guesses how an answer goes on, where that has paid."""
-        del sequence, others, spare
-        return []
+        if sequence.guesser is None or not sequence.sampler.may_draft:
+            return []
+        room = min(spare, sequence.room - len(sequence.tokens) - 1)
+        guess = sequence.guesser.guess(sequence.tokens, others=others, room=room, limit_s=self._limit_s if others else None)
+        return guess[: sequence.sampler.draft_prefix(guess)] if guess else guess
 
     def _decode(self, parts: list[Part]) -> tuple[int, float]:
         with self._lock:
@@ -310,17 +334,22 @@ class LlamaBackend:
         decode_tokens = sum(part.count for part in parts if part.answers)
         prefill_tokens = self._batch.size - decode_tokens
         self._slices.note(decode_tokens=decode_tokens, prefill_tokens=prefill_tokens, took_s=took_s)
+        if not prefill_tokens:
+            self._cost.note(decode_tokens, took_s)
 
     def _sample(self, parts: list[Part], outcome: StepOutcome) -> None:
         for part in parts:
             sequence = part.sequence
-            if part.answers:
-                self._check_guess(sequence, part, outcome)
-                continue
-            sequence.in_cache += part.count
-            self._beginnings.reached(sequence)
-            if not sequence.pending:
-                self._choose(sequence, part.first + part.count - 1, outcome)
+            try:
+                if part.answers:
+                    self._check_guess(sequence, part, outcome)
+                    continue
+                sequence.in_cache += part.count
+                self._beginnings.reached(sequence)
+                if not sequence.pending:
+                    self._choose(sequence, part.first + part.count - 1, outcome)
+            except ConstraintFailed as error:
+                self._lose(sequence, "failed", str(error), outcome)
 
     def _check_guess(self, sequence: Generating, part: Part, outcome: StepOutcome) -> None:
         """Chooses token after token as without a guess, as long as each is what was guessed."""

@@ -143,6 +143,7 @@ class LlamaModel:
         params.n_seq_max = self.slots
         params.n_outputs_max = self.slots + self.spare_outputs
         params.kv_unified = True
+        params.swa_full = False
         params.n_threads = self.threads
         params.n_threads_batch = options.threads_batch or self.threads
         params.type_k = params.type_v = _CACHE_TYPES[options.cache_type]

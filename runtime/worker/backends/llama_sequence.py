@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from ...request import Adapter, GenerateRequest
+from ..draft.guesser import Guesser
 from ..prefix.store import Hit
 from .llama_sampler import Sampler
 
@@ -39,6 +40,8 @@ class Generating:
         """Whether it was said where its prompt comes from."""
         self.marks: deque[int] = deque()
         """Where its state is to be kept on the way, in rising order; only for models whose cache cannot be cut back."""
+        self.guesser: Guesser | None = None
+        """None where nothing is guessed ahead."""
         self.guess: list[int] = []
         """What is checked in the running step."""
 
