@@ -47,6 +47,10 @@ class Candidates:
         """A copy of the logits, in the order in which the tokens were put in; only while no sampler dropped or sorted any."""
         return self._rows["logit"][: self._array.size].copy()
 
+    def ids(self) -> list[int]:
+        """The tokens that are left, in their order."""
+        return [self._array.data[at].id for at in range(self._array.size)]
+
     def chosen(self) -> int:
         """The token that the last sampler chose."""
         return self._array.data[self._array.selected].id
@@ -63,11 +67,15 @@ def nucleus(logits: NDArray[np.float32], top_p: float, min_p: float) -> NDArray[
     Returns:
         Indices into the logits, the likeliest first; at least one.
     """
-    weights = np.exp(logits - logits.max())
+    peak = logits.max()
+    if not np.isfinite(peak):
+        # A bias or penalty may be as large as it likes.
+        return np.array([logits.argmax()])
+    weights = np.exp(logits - peak)
     total = float(weights.sum(dtype=np.float64))
     # All tokens below this weight together are less than what may be left out, so none of them is needed.
     floor = max((1 - top_p) * total / len(weights), min_p * 0.999)
     kept = np.flatnonzero(weights >= min(floor, 1.0))
-    kept = kept[np.argsort(-weights[kept], kind="stable")]
+    kept = kept[np.argsort(-logits[kept], kind="stable")]
     running = np.cumsum(weights[kept], dtype=np.float64)
     return kept[: int(np.searchsorted(running, top_p * total)) + 1]
