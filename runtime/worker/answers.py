@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Set as AbstractSet
 
 from ..frames import Answered, Refused
 from ..questions import Question
-from .backends.backend import Answerer, Backend, PromptTooLong, Refusal, Work
+from .backends.backend import Answerer, Backend, LongAnswerer, PromptTooLong, Refusal, Work
 from .pipe import Outlet
 
 ANSWER_FOR_S = 0.01
@@ -25,6 +26,8 @@ class Answers:
         self._outlet = outlet
         self._works: OrderedDict[int, Work] = OrderedDict()
         """By the question's id; the one whose turn is next comes first."""
+        self._ids: set[int] = set()
+        """Of all questions that were begun and not answered."""
 
     @property
     def pending(self) -> int:
@@ -35,6 +38,7 @@ class Answers:
         """Takes a question in."""
         if isinstance(self._backend, Answerer):
             self._works[question_id] = self._backend.answer(question)
+            self._ids.add(question_id)
         else:
             self._outlet.send(Refused(question_id, "invalid", "The engine of this model only writes text."))
 
@@ -42,8 +46,14 @@ class Answers:
         """Forgets a question; False where there is no such."""
         work = self._works.pop(question_id, None)
         if work is not None:
+            self._ids.discard(question_id)
             work.close()
         return work is not None
+
+    def interrupt(self, cancelled: AbstractSet[int]) -> None:
+        """Ends the running slice early where all questions are among these; called from another thread at any time."""
+        if self._ids and self._ids <= cancelled and isinstance(self._backend, LongAnswerer):
+            self._backend.abandon()
 
     def advance(self) -> None:
         """Does a slice of each answer in turn, for as long as generations can wait for it."""
@@ -53,6 +63,7 @@ class Answers:
             if (outcome := _advance(question_id, work)) is None:
                 self._works[question_id] = work
             else:
+                self._ids.discard(question_id)
                 self._outlet.send(outcome)
             if time.monotonic() > until_s:
                 return

@@ -82,6 +82,10 @@ class LlamaEmbeddingBackend:
             case Tokenize() | Detokenize() | ApplyTemplate():
                 return answer_words(question, self._vocabulary, _refuse_template)
 
+    def abandon(self) -> None:
+        """Ends the batch that is being computed."""
+        self._context.interrupt()
+
     def admit(self, request: GenerateRequest) -> Admission:
         """Refuses: it writes no text."""
         del request
@@ -99,7 +103,7 @@ class LlamaEmbeddingBackend:
         return False
 
     def interrupt(self, cancelled: Collection[int]) -> None:
-        """Interrupts nothing: a batch is over soon."""
+        """Has no generations to end."""
 
     def wait_s(self) -> float | None:
         """Waits for nothing."""

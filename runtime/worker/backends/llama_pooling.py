@@ -12,15 +12,18 @@ from llama_cpp import llama_cpp as native
 
 from ...frames import LoadOptions
 from .backend import LoadError
+from .llama_abort import AbortFlag
 from .llama_log import LlamaLog
 from .llama_weights import count_usable_cores, read_fact
 from .matryoshka import Vector
-from .packing import ComputeError
+from .packing import ComputeError, Interrupted
 
 MOST_SEQUENCES = 64
 """In one batch."""
 MOST_STATES = 8
 """The same for models that keep a state for each sequence, which takes memory whether it is used or not."""
+_ABORTED = 2
+"""What llama_decode gives where it was asked to end."""
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ class PoolingContext:
         """How many sequences a batch may have."""
         self.room = max(options.batch_tokens, self.max_sequences)
         """How many tokens a batch has, unless a single input has more."""
+        self._abort = AbortFlag()
         self._context: native.llama_context_p | None = None
         self._open(self.room, cells=0)
 
@@ -78,6 +82,7 @@ class PoolingContext:
 
         Raises:
             ComputeError: the engine failed.
+            Interrupted: `interrupt` was called meanwhile.
         """
         context, at = self._context, 0
         for slot, (begin, tokens) in enumerate(parts):
@@ -87,11 +92,18 @@ class PoolingContext:
             self._slots[at:end] = slot
             at = end
         self._batch.n_tokens = at
+        self._abort.lower()
         code = -1 if context is None else native.llama_decode(context, self._batch)
+        if code == _ABORTED:
+            raise Interrupted
         if context is None or code != 0:
             raise ComputeError(f"llama_decode gave {code}. {self._said.why()}".strip())
         native.llama_synchronize(context)
         return [self._read(context, slot) for slot in range(len(parts))]
+
+    def interrupt(self) -> None:
+        """Ends the batch that is being computed; from any thread."""
+        self._abort.raise_()
 
     def close(self) -> None:
         """Frees the context."""
@@ -138,6 +150,7 @@ class PoolingContext:
         if not context:
             raise LoadError(f"no memory for {capacity} tokens at a time ({self._said.why() or 'llama.cpp gave no reason'}).")
         self._context = context
+        self._abort.watch(context)
         self._memory = native.llama_get_memory(context)
         self._causal = bool(self._memory) and native.llama_get_causal_attn(context)
         self.pooling = native.llama_pooling_type(context)

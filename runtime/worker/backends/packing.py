@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,6 +11,10 @@ from .matryoshka import Vector
 
 class ComputeError(Exception):
     """A batch could not be computed; the text says why, for the user."""
+
+
+class Interrupted(Exception):
+    """A batch was ended before it was computed; it can be computed again."""
 
 
 class Context(Protocol):
@@ -37,7 +41,7 @@ class Context(Protocol):
         ...
 
     def compute(self, parts: Sequence[tuple[int, Sequence[int]]]) -> list[Vector]:
-        """Computes one batch; raises ComputeError."""
+        """Computes one batch; raises ComputeError or Interrupted."""
         ...
 
 
@@ -66,6 +70,10 @@ class Job:
         """Takes out the longest waiting input that fits; None where none does."""
         index = bisect_right(self._waiting, (room, len(self.inputs))) - 1
         return self._waiting.pop(index)[1] if index >= 0 else None
+
+    def give_back(self, at: int) -> None:
+        """Lets an input wait again that was taken out."""
+        insort(self._waiting, (len(self.inputs[at]), at))
 
     def put(self, at: int, vector: Vector) -> None:
         """Notes what an input gave."""
@@ -131,6 +139,8 @@ class Packer:
         part = tokens[long.computed : long.computed + self._context.capacity]
         try:
             [vector] = self._context.compute([(long.computed, part)])
+        except Interrupted:
+            return
         except ComputeError as error:
             long.job.error = error
             self._long = None
@@ -158,6 +168,10 @@ class Packer:
         self._context.clear()
         try:
             vectors = self._context.compute([(0, job.inputs[at]) for job, at in chosen])
+        except Interrupted:
+            for job, at in chosen:
+                job.give_back(at)
+            return
         except ComputeError as error:
             for job, _ in chosen:
                 job.error = error

@@ -46,6 +46,23 @@ class Counting(EchoBackend):
                 return Detokenized(str(kind))
 
 
+class Deep(Counting):
+    """Its only slice lasts until nobody waits for it any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.abandoned = threading.Event()
+
+    def answer(self, question: Question) -> Work:
+        self.begun.set()
+        assert self.abandoned.wait(5)
+        yield
+        return Detokenized("too late")
+
+    def abandon(self) -> None:
+        self.abandoned.set()
+
+
 class Pipe:
     """The other end of a loop."""
 
@@ -54,6 +71,12 @@ class Pipe:
         self._descriptor = descriptor
         self._reader = FrameReader()
         self._frames: list[FromEngine] = []
+
+    def cancel(self, number: int) -> None:
+        """As the thread does that reads frames."""
+        self.inbox.put(Cancel(number))
+        assert self.inbox.on_cancel is not None
+        self.inbox.on_cancel(number)
 
     def next(self) -> FromEngine:
         while not self._frames:
@@ -140,6 +163,17 @@ def test_a_cancelled_question_is_closed_and_never_answered(serve: Serve) -> None
     assert backend.closed.wait(5)
     pipe.inbox.put(Ask(2, question(8)))
     assert pipe.ending() == Answered(2, Detokenized("8"))
+
+
+def test_a_slice_ends_early_once_nobody_waits_for_any_answer(serve: Serve) -> None:
+    backend = Deep()
+    pipe = serve(backend)
+    pipe.inbox.put(Ask(1, question(7)))
+    assert backend.begun.wait(5)
+    pipe.cancel(2)
+    assert not backend.abandoned.is_set(), "that one is not in it"
+    pipe.cancel(1)
+    assert backend.abandoned.is_set()
 
 
 def test_a_backend_that_only_writes_says_so(serve: Serve) -> None:

@@ -2,6 +2,7 @@
 
 import ctypes
 import math
+import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -260,6 +261,29 @@ def test_work_that_nobody_waits_for_is_dropped_and_the_next_goes_on(last: Loaded
     next(work)
     work.close()
     assert last.embed(TEXTS[0]) == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_batch_ends_early_and_can_be_computed_again(mean: Loaded) -> None:
+    tokens = tuple(index * 7 % 400 + 50 for index in range(1500))
+    expected = mean.embed(tokens)[0]
+    seen = threading.Event()
+
+    def abandon() -> None:
+        while not seen.is_set():
+            mean.backend.abandon()
+
+    thread = threading.Thread(target=abandon)
+    work = mean.backend.answer(Embed((tokens,)))
+    thread.start()
+    try:
+        for _ in range(3):
+            next(work)  # an answer would end it
+    finally:
+        seen.set()
+        thread.join()
+    answer = mean._run(work)
+    assert isinstance(answer, Embedded)
+    assert np.frombuffer(answer.vectors[0], "<f4") == pytest.approx(expected, abs=1e-3)
 
 
 def raw_states(path: Path, tokens: tuple[int, ...]) -> Floats:

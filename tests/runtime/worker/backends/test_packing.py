@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from impetus.runtime.worker.backends.matryoshka import Vector
-from impetus.runtime.worker.backends.packing import ComputeError, Job, Packer
+from impetus.runtime.worker.backends.packing import ComputeError, Interrupted, Job, Packer
 
 
 class Adder:
@@ -22,6 +22,7 @@ class Adder:
         self._most = most
         self._sums: dict[int, tuple[int, int]] = {}
         self.broken = False
+        self.interrupted = False
 
     def fit(self, tokens: int) -> None:
         if tokens > self._most:
@@ -35,6 +36,9 @@ class Adder:
     def compute(self, parts: Sequence[tuple[int, Sequence[int]]]) -> list[Vector]:
         if self.broken:
             raise ComputeError("broken")
+        if self.interrupted:
+            self.interrupted = False
+            raise Interrupted
         self.batches.append([len(tokens) for _, tokens in parts])
         assert sum(self.batches[-1]) <= self.capacity
         assert len(parts) <= self.max_sequences
@@ -128,3 +132,16 @@ def test_a_job_that_is_taken_away_halfway_leaves_nothing_behind(splits: bool) ->
     staying = packer.add([[1] * 25, [2] * 3])
     finish(packer, staying)
     assert [vector.tolist() for vector in staying.vectors if vector is not None] == [[25, 25], [6, 3]]
+
+
+@pytest.mark.parametrize("splits", [True, False])
+def test_an_interrupted_batch_is_computed_again_for_those_who_stay(splits: bool) -> None:
+    adder = Adder(splits=splits)
+    packer = Packer(adder)
+    leaving, staying = packer.add([[1] * 3]), packer.add([[2] * 4, [3] * 25])
+    for _ in range(4):
+        adder.interrupted = True
+        packer.advance()
+    packer.remove(leaving)
+    finish(packer, staying)
+    assert [vector.tolist() for vector in staying.vectors if vector is not None] == [[8, 4], [75, 25]]
