@@ -129,6 +129,7 @@ class WorkerLoop:
         """Ends the running step where nobody waits for it any more; called by the thread that reads frames."""
         self._cancelled.add(generation_id)
         self._backend.interrupt(tuple(self._cancelled))
+        self._answers.interrupt(self._cancelled)
 
     def _cancel(self, generation_id: int) -> None:
         self._cancelled.discard(generation_id)
