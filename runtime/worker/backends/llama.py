@@ -265,7 +265,7 @@ class LlamaBackend:
         running = [sequence for sequence in self._sequences.values() if sequence.active]
         working = self._choose_group([sequence for sequence in running if not sequence.held])
         answering = sum(1 for sequence in working if sequence.answering)
-        spare = self._model.spare_outputs
+        spare = min(self._model.spare_outputs, batch.capacity - answering)
         for sequence in working:
             if not sequence.answering:
                 prompts.append(sequence)
@@ -383,9 +383,22 @@ class LlamaBackend:
 
     def _roll_back(self, parts: list[Part]) -> None:
         """Takes out of the cache what an aborted step left there."""
+        if self._model.has_states:
+            self._start_over()
+            return
         for part in parts:
-            if not self._cells.memory.cut(part.sequence.slot, part.sequence.in_cache):
+            # A window may have lost what is before these tokens, though the engine takes them out.
+            if not (self._model.cuttable and self._cells.memory.cut(part.sequence.slot, part.sequence.in_cache)):
                 self._vacate(part.sequence)
+        self._room_changed = True
+
+    def _start_over(self) -> None:
+        """Gives up all that is in the cache: in every step the engine moves states of others too, and it was stopped midway."""
+        self._cells.forget_all()
+        for sequence in self._sequences.values():
+            if sequence.active:
+                self._vacate(sequence)
+        self._room_changed = True
 
     def _make_room(self, outcome: StepOutcome) -> None:
         """Sends a held sequence or the youngest one back to wait for room; one that is alone and still does not fit is lost."""
@@ -400,7 +413,7 @@ class LlamaBackend:
     def _vacate(self, sequence: Generating) -> None:
         self._cells.give_back(sequence.slot)
         sequence.slot = -1
-        sequence.in_cache = 0
+        sequence.in_cache = sequence.ram_tokens = sequence.disk_tokens = 0
         sequence.hits = None
         sequence.marks.clear()
 
@@ -415,6 +428,8 @@ class LlamaBackend:
         for sequence in tuple(self._sequences.values()):
             if sequence.active and not sequence.held:
                 self._lose(sequence, "failed", why, outcome)
+        if self._model.has_states:
+            self._start_over()
 
     def _warm_up(self) -> None:
         """Computes one token, so that the first request does not pay for reading the weights, and a broken build shows now."""

@@ -79,7 +79,8 @@ class Beginnings:
         if sequence.marks and sequence.marks[0] == sequence.in_cache:
             sequence.marks.popleft()
             state = self._cells.memory.read_state(sequence.slot)
-            self._cells.store(sequence.adapters).put_checkpoint(sequence.computed, state)
+            if state:
+                self._cells.store(sequence.adapters).put_checkpoint(sequence.computed, state)
 
     def leave(self, sequence: Generating) -> None:
         """Takes over the slot of a sequence that has ended, with what it computed."""
@@ -99,7 +100,7 @@ class Beginnings:
         prompt = sequence.tokens[:-1]
         donor = self._cells.find_donor(prompt, sequence.adapters) or Donor(-1, 0)
         for other in running:
-            if other is sequence or other.adapters != sequence.adapters or other.in_cache <= donor.tokens:
+            if other is sequence or not other.cached or other.adapters != sequence.adapters or other.in_cache <= donor.tokens:
                 continue
             shared = common_prefix(prompt, other.computed)
             if shared > donor.tokens and (self._cells.cuttable or shared == other.in_cache):

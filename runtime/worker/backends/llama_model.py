@@ -59,9 +59,10 @@ class LlamaModel:
             self.threads = options.threads or count_usable_cores()
             self.files = split_files(path)
             """The model's files, in order."""
-            self._has_states = bool(native.llama_model_is_recurrent(self._model) or native.llama_model_is_hybrid(self._model))
+            self.has_states = bool(native.llama_model_is_recurrent(self._model) or native.llama_model_is_hybrid(self._model))
+            """Whether some layers hold one state for each sequence, whatever its length."""
             # One more is for states on their way in or out.
-            kept = KEPT_STATES if self._has_states else KEPT_SLOTS
+            kept = KEPT_STATES if self.has_states else KEPT_SLOTS
             self.slots = options.slots or options.max_sequences + kept + 1
             self.spare_outputs = SPARE_OUTPUTS if options.draft != "off" else 0
             self._abort = ctypes.create_string_buffer(2)
@@ -75,7 +76,7 @@ class LlamaModel:
         self.vocab = cast("native.llama_vocab_p", native.llama_model_get_vocab(self._model))
         self.cache_size = native.llama_n_ctx(self.context)
         """Cells of the cache, shared by all sequences."""
-        self.cuttable = not self._has_states and native.llama_model_n_swa(self._model) == 0
+        self.cuttable = not self.has_states and native.llama_model_n_swa(self._model) == 0
         """Whether the beginning of one sequence's cache can stand for another's: not where state or window fold it together."""
 
     def close(self) -> None:
