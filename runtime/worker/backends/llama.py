@@ -158,7 +158,7 @@ class LlamaBackend:
         room = min(context_length, request.context_limit or context_length)
         self._sequences[sequence] = generating = Generating(sequence, tokens, sampler, request, room=room)
         most = self._options.draft_tokens if request.draft_tokens is None else request.draft_tokens
-        if self._options.draft != "off" and most > 0 and self._model.cuttable:
+        if self._options.draft != "off" and most > 0 and self._model.cuttable and not generating.repeatable:
             generating.guesser = Guesser(min(most, self._model.spare_outputs), self._cost)
         self._room_changed = True
 
@@ -290,6 +290,8 @@ class LlamaBackend:
                 sequence.began = True
                 outcome.begun.append(Begun(sequence.number, self._beginnings.report(sequence)))
             count = min(room, sequence.pending)
+            if sequence.repeatable and 1 < count == sequence.pending:
+                count -= 1  # the last one alone, as when all before it are taken over
             if sequence.marks:
                 count = min(count, sequence.marks[0] - sequence.in_cache)
             chunk = sequence.tokens[sequence.in_cache : sequence.in_cache + count]

@@ -27,6 +27,9 @@ class Generating:
         self.cached = request.cache_prompt
         """Whether it takes over what others computed, and leaves its own to them."""
         self.adapters: tuple[Adapter, ...] = request.adapters
+        self.repeatable = request.sampling.seed is not None and request.sampling.temperature > 0
+        """Whether the same request is to give the same text again, as far as other requests allow: its batches then do not
+        depend on what the cache holds, nor on the clock."""
         self.since_s = time.monotonic()
         self.in_cache = 0
         self.held = False
