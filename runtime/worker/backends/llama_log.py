@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import re
+from typing import ClassVar
 
 from llama_cpp import llama_cpp as native
 
@@ -17,14 +18,17 @@ _SAYS_NOTHING = re.compile(r"failed to load model(?: from .*)?$|failed to initia
 
 
 class LlamaLog:
-    """Receives llama.cpp's log for as long as the process lives."""
+    """Receives llama.cpp's log until the next one does."""
+
+    _listening: ClassVar[LlamaLog]
+    """Kept: the engine has a bare pointer to its callback, and may speak after the model that opened it is gone."""
 
     def __init__(self) -> None:
         self._errors: list[str] = []
         self._level = logging.DEBUG
-        # The engine keeps a bare pointer to it, so it must live as long as the library.
         self._callback = native.llama_log_callback(self._take)
         native.llama_log_set(self._callback, ctypes.c_void_p(0))
+        LlamaLog._listening = self
 
     def forget(self) -> None:
         """Begins to collect errors anew."""
