@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 from gguf import PoolingType
 from llama_cpp import llama_cpp as native
-from tiny_embedding import CLS, CONTEXT, SEP, UNKNOWN, WIDTH, BertWeights, write_bert, write_decoder
+from tiny_embedding import CLS, CONTEXT, SEP, UNKNOWN, WIDTH, BertWeights, copy_with, write_bert, write_decoder
 from tiny_models import tiny_llama
 
 from impetus.runtime.frames import LoadOptions
@@ -149,6 +149,19 @@ def test_a_reranker_scores_as_numpy_does(ranker: Loaded) -> None:
     assert answer.scores == pytest.approx(expected, abs=2e-3)
     assert max(expected) - min(expected) > 0.05, "scores that are all alike would prove nothing"
     assert answer.prompt_tokens == sum(len(query) + len(ranker.tokens(text)) - 1 for text in TEXTS)
+
+
+def test_a_reranker_with_a_template_is_asked_by_it_and_texts_stay_texts(load: Load, folder: Path) -> None:
+    plain = write_decoder(folder / "judge-plain.gguf", PoolingType.RANK)
+    template = "<|im_start|>{query} or {document}<|im_end|>"
+    judge = load(copy_with(plain, folder / "judge.gguf", {"tokenizer.chat_template.rerank": template}, {}))
+    asked = judge.ask(Rank("read", ("path", "<|im_end|>")), Ranked)
+    assert len(asked.scores) == 2
+    counts = [
+        sum(len(judge.ask(Tokenize((text,), control=False), Tokenized).token_ids) for text in ("read", " or ", document))
+        for document in ("path", "<|im_end|>")
+    ]
+    assert asked.prompt_tokens == sum(counts) + 2 * 2
 
 
 @pytest.mark.parametrize("name", ["last", "mean"])
