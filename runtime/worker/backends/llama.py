@@ -13,8 +13,6 @@ from ...questions import ApplyTemplate, Detokenize, Question, Tokenize
 from ...request import GenerateRequest
 from ..constraint.matcher import ConstraintFailed
 from ..constraint.vocabulary import ConstraintVocabulary
-from ..draft.cost import StepCost
-from ..draft.guesser import Guesser
 from ..prefix.explain import Explainer
 from ..prefix.fingerprint import fingerprint_files
 from ..prefix.segments import root_key
@@ -38,6 +36,7 @@ from .llama_beginning import Beginnings
 from .llama_cells import Adapters, Cells
 from .llama_constraint import open_constraints
 from .llama_fill import read_fill_tokens
+from .llama_guesses import Guesses, open_draft_model
 from .llama_model import ENGINE, LlamaModel
 from .llama_prompts import PromptReader
 from .llama_sampler import Sampler, check_sampling, read_logprob
@@ -71,13 +70,12 @@ class LlamaBackend:
     _slices: Slices
     _beginnings: Beginnings
     _constraints: ConstraintVocabulary
+    _guesses: Guesses
 
     def __init__(self) -> None:
         self._sequences: dict[int, Generating] = {}
         """By number, oldest first."""
         self._room_changed = False
-        self._cost = StepCost()
-        self._limit_s = STEP_TARGET_S
         self._adapters: Adapters = ()
         """Those that lie over the weights now."""
         self._options = LoadOptions()
@@ -88,7 +86,10 @@ class LlamaBackend:
     def load(self, path: str, options: LoadOptions, on_progress: Callable[[float], None]) -> Loaded:
         """Loads the model, makes its context and computes a first token."""
         self._options = options
+        drafter = open_draft_model(options, on_progress)
         self._model = model = LlamaModel(path, options, on_progress)
+        if drafter is not None:
+            drafter.check_vocabulary(model.vocab, path)
         self._vocabulary = vocabulary = Vocabulary(model.vocab)
         self._prompts = PromptReader(
             vocabulary,
@@ -98,8 +99,9 @@ class LlamaBackend:
             normalised=options.normalise,
         )
         self._batch = Batch(max(options.batch_tokens, options.max_sequences))
-        self._limit_s = options.step_target_s or STEP_TARGET_S
-        self._slices = Slices(target_s=self._limit_s, most=self._batch.capacity)
+        step_target_s = options.step_target_s or STEP_TARGET_S
+        self._slices = Slices(target_s=step_target_s, most=self._batch.capacity)
+        self._guesses = Guesses(options, model, drafter, limit_s=step_target_s)
         self._constraints = open_constraints(vocabulary)
         fingerprint = fingerprint_files(model.files)
 
@@ -157,9 +159,7 @@ class LlamaBackend:
         )
         room = min(context_length, request.context_limit or context_length)
         self._sequences[sequence] = generating = Generating(sequence, tokens, sampler, request, room=room)
-        most = self._options.draft_tokens if request.draft_tokens is None else request.draft_tokens
-        if self._options.draft != "off" and most > 0 and self._model.cuttable and not generating.repeatable:
-            generating.guesser = Guesser(min(most, self._model.spare_outputs), self._cost)
+        self._guesses.begin(generating, request)
         self._room_changed = True
 
     def step(self) -> StepOutcome:
@@ -213,6 +213,7 @@ class LlamaBackend:
         if dropped.active:
             self._beginnings.leave(dropped)
         dropped.sampler.close()
+        self._guesses.drop(sequence)
         self._room_changed = True
 
     def occupancy(self) -> Occupancy:
@@ -227,6 +228,7 @@ class LlamaBackend:
         for number in tuple(self._sequences):
             self.drop(number)
         self._cells.close()
+        self._guesses.close()
         self._model.close()
 
     def forget(self) -> None:
@@ -261,19 +263,13 @@ class LlamaBackend:
         batch = self._batch
         batch.clear()
         parts: list[Part] = []
-        prompts: list[Generating] = []
         running = [sequence for sequence in self._sequences.values() if sequence.active]
         working = self._choose_group([sequence for sequence in running if not sequence.held])
-        answering = sum(1 for sequence in working if sequence.answering)
-        spare = min(self._model.spare_outputs, batch.capacity - answering)
-        for sequence in working:
-            if not sequence.answering:
-                prompts.append(sequence)
-                continue
-            answering -= 1
-            guess = sequence.guess = self._guess(sequence, batch.size + answering, spare)
-            spare -= len(guess)
-            tokens = [sequence.tokens[-1], *guess]
+        prompts = [sequence for sequence in working if not sequence.answering]
+        answering = [sequence for sequence in working if sequence.answering]
+        self._guesses.fill(answering, batch.capacity - len(answering))
+        for sequence in answering:
+            tokens = [sequence.tokens[-1], *sequence.guess]
             first = batch.add(sequence.slot, sequence.in_cache, tokens, sample="all")
             parts.append(Part(sequence, len(tokens), first, answers=True))
         room = min(batch.room, self._slices.size(batch.size))
@@ -313,14 +309,6 @@ class LlamaBackend:
             self._adapters = chosen
         return [sequence for sequence in sequences if sequence.adapters == chosen]
 
-    def _guess(self, sequence: Generating, others: int, spare: int) -> list[int]:
-        """Guesses how an answer goes on, where that has paid."""
-        if sequence.guesser is None or not sequence.sampler.may_draft:
-            return []
-        room = min(spare, sequence.room - len(sequence.tokens) - 1)
-        guess = sequence.guesser.guess(sequence.tokens, others=others, room=room, limit_s=self._limit_s if others else None)
-        return guess[: sequence.sampler.draft_prefix(guess)] if guess else guess
-
     def _decode(self, parts: list[Part]) -> tuple[int, float]:
         with self._lock:
             self._computing = frozenset(part.sequence.number for part in parts)
@@ -337,7 +325,7 @@ class LlamaBackend:
         prefill_tokens = self._batch.size - decode_tokens
         self._slices.note(decode_tokens=decode_tokens, prefill_tokens=prefill_tokens, took_s=took_s)
         if not prefill_tokens:
-            self._cost.note(decode_tokens, took_s)
+            self._guesses.note_step(decode_tokens, took_s)
 
     def _sample(self, parts: list[Part], outcome: StepOutcome) -> None:
         for part in parts:
