@@ -95,6 +95,8 @@ class Constraint(msgspec.Struct, frozen=True):
     """The schema as JSON text, or the grammar; "" for `json_object`."""
     triggers: tuple[str, ...] = ()
     """The answer is free until one of these texts was written, and what follows it has the form; () is from the start on."""
+    param: str = ""
+    """The field of the client's request that asked for it, for messages."""
     repeats: bool = True
     """With triggers: True also takes an answer without any, or with several and free text between them. False wants exactly
     one, and nothing behind it."""

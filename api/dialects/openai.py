@@ -1,7 +1,7 @@
 """What OpenAI's clients send: `/v1/chat/completions` and `/v1/completions`, to the runtime's request.
 
-Fields after https://platform.openai.com/docs/api-reference, plus `top_k`, `min_p`, `repeat_penalty` (also
-`repetition_penalty`), `repeat_last_n` and `echo_tps`. Fields that are not known here are ignored.
+Fields after https://platform.openai.com/docs/api-reference, and some of llama-server's and our own. Fields that are not known
+here are ignored.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -24,26 +24,20 @@ from ...runtime.request import (
     Part,
     Prompt,
     Role,
-    Sampling,
     TextPart,
     TextPrompt,
     TokenPrompt,
     ToolCall,
 )
+from .openai_format import FormBody, to_constraint
+from .openai_sampling import TokenId, to_sampling
 
 MAX_CHOICES = 128
 """The most choices of one completions body, over all its prompts."""
 _INT32_MAX = 2**31 - 1
 
 Count = Annotated[int, Meta(ge=1, le=2**53)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
-TokenId = Annotated[int, Meta(ge=0, le=_INT32_MAX)]
-Bias = Annotated[float, Meta(ge=-100, le=100)]
-Repeat = Annotated[float, Meta(gt=0, le=100)]
 Alternatives = Annotated[int, Meta(ge=0, le=20)]
-
-Value = TypeVar("Value")
 
 WireRole = Literal["system", "developer", "user", "assistant", "tool", "function"]
 _ROLES: dict[WireRole, Role] = {
@@ -116,13 +110,7 @@ class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class ResponseFormat(msgspec.Struct, frozen=True):
-    """What form the answer should have."""
-
-    type: str
-
-
-class GenerationBody(msgspec.Struct, frozen=True, kw_only=True):
+class GenerationBody(FormBody, frozen=True, kw_only=True):
     """What both endpoints share."""
 
     model: Annotated[str, Meta(min_length=1, max_length=1024)]
@@ -131,20 +119,12 @@ class GenerationBody(msgspec.Struct, frozen=True, kw_only=True):
     n: Annotated[int, Meta(ge=1, le=16)] | None = None
     max_tokens: Count | None = None
     stop: str | Annotated[list[str], Meta(max_length=16)] | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Share | None = None
-    top_k: Annotated[int, Meta(ge=-1, le=_INT32_MAX)] | None = None
-    """0 and -1 are off."""
-    min_p: Share | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    repeat_penalty: Repeat | None = None
-    repetition_penalty: Repeat | None = None
-    """Another name of `repeat_penalty`, which wins."""
-    repeat_last_n: Annotated[int, Meta(ge=-1, le=_INT32_MAX)] | None = None
-    logit_bias: Annotated[dict[TokenId, Bias], Meta(max_length=4096)] | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    """A negative one draws a fresh seed, as none does."""
+    num_ctx: Count | None = None
+    """The client's own bound on prompt and answer together; the model is held as it is."""
+    cache_prompt: bool | None = None
+    """Not given, it is true."""
+    draft_tokens: Annotated[int, Meta(ge=0, le=64)] | None = None
+    """At most so many tokens are guessed ahead; 0 is none."""
     echo_tps: Annotated[float, Meta(ge=0, le=1e9)] | None = None
 
     @property
@@ -161,7 +141,6 @@ class ChatBody(GenerationBody, frozen=True, kw_only=True):
     """Wins over the older `max_tokens`."""
     logprobs: bool | None = None
     top_logprobs: Alternatives | None = None
-    response_format: ResponseFormat | None = None
 
 
 class CompletionBody(GenerationBody, frozen=True, kw_only=True):
@@ -188,12 +167,6 @@ CONVERSATION = msgspec.json.Decoder(ConversationBody)
 
 def to_chat_request(body: ChatBody) -> GenerateRequest:
     """Translates a chat body; raises InvalidRequest for what the types alone cannot tell."""
-    if body.response_format is not None and body.response_format.type != "text":
-        raise InvalidRequest(
-            f"'response_format': the type '{body.response_format.type}' is not supported by this server; only 'text' is.",
-            param="response_format",
-            code="unsupported_value",
-        )
     if body.top_logprobs and not body.logprobs:
         raise InvalidRequest("'top_logprobs' needs 'logprobs': true.", param="top_logprobs", code="invalid_value")
     return _request(
@@ -236,34 +209,17 @@ def _request(body: GenerationBody, prompt: Prompt, *, max_tokens: int | None, to
     return GenerateRequest(
         model=body.model,
         prompt=prompt,
-        sampling=_sampling(body),
+        sampling=to_sampling(body),
         max_tokens=min(max_tokens, _INT32_MAX) if max_tokens is not None else None,
         stop=tuple(text for text in stop if text),
         top_logprobs=top_logprobs,
         n=body.n or 1,
+        constraint=to_constraint(body),
+        context_limit=min(body.num_ctx, _INT32_MAX) if body.num_ctx is not None else None,
+        draft_tokens=body.draft_tokens,
+        cache_prompt=body.cache_prompt is not False,
         echo_tps=body.echo_tps,
     )
-
-
-def _sampling(body: GenerationBody) -> Sampling:
-    """What the body says, and the runtime's defaults for the rest."""
-    default = Sampling()
-    return Sampling(
-        temperature=_given(body.temperature, default.temperature),
-        top_p=_given(body.top_p, default.top_p),
-        top_k=max(0, _given(body.top_k, default.top_k)),
-        min_p=_given(body.min_p, default.min_p),
-        presence_penalty=_given(body.presence_penalty, default.presence_penalty),
-        frequency_penalty=_given(body.frequency_penalty, default.frequency_penalty),
-        repeat_penalty=_given(body.repeat_penalty, _given(body.repetition_penalty, default.repeat_penalty)),
-        repeat_last_n=_given(body.repeat_last_n, default.repeat_last_n),
-        logit_bias=_given(body.logit_bias, default.logit_bias),
-        seed=body.seed if body.seed is not None and body.seed >= 0 else None,
-    )
-
-
-def _given(value: Value | None, default: Value) -> Value:
-    return default if value is None else value
 
 
 def _message(body: MessageBody, place: str) -> Message:

@@ -277,7 +277,7 @@ def _to_error(refused: Refused) -> ImpetusError:
         case "overflow":
             return ContextOverflow(refused.prompt_tokens, refused.context_length, param=refused.param or "messages")
         case "invalid":
-            return InvalidRequest(refused.message, param=refused.param)
+            return InvalidRequest(refused.message, param=refused.param, code="invalid_value")
         case "overloaded":
             return Overloaded(refused.message)
         case _:

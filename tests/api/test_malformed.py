@@ -48,6 +48,24 @@ WRONG: dict[str, list[str]] = {
     "repeat_last_n": ["-2", "1.5", '"x"'],
     "logit_bias": ["5", "[]", '"x"', '{"a":1}', '{"5":101}', '{"5":-101}', '{"5":"x"}', '{"-1":1}', '{"5":null}'],
     "seed": ["1.5", '"x"', "true", "1" + "0" * 30, "-1" + "0" * 30, "18446744073709551616"],
+    "typical_p": ["-0.1", "1.1", '"x"'],
+    "dry_multiplier": ["-1", '"x"', "1e400"],
+    "dry_base": ["0.5", '"x"'],
+    "dry_allowed_length": ["-1", "1.5"],
+    "dry_penalty_last_n": ["-2", "1.5"],
+    "dry_sequence_breakers": ['"x"', "5", "{}"],
+    "xtc_probability": ["-0.1", "1.1", '"x"'],
+    "xtc_threshold": ["-0.1", "1.1", '"x"'],
+    "mirostat": ["3", "-1", '"x"', "1.5"],
+    "mirostat_tau": ["-1", '"x"'],
+    "mirostat_eta": ["-1", '"x"'],
+    "num_ctx": ["0", "-1", '"x"', "1.5"],
+    "cache_prompt": ["1", '"x"'],
+    "draft_tokens": ["-1", "65", '"x"'],
+    "grammar": ["5", "[]"],
+    "json_schema": ["5", "[]", "true", '"x"'],
+    "guided_json": ["5", "[]", '"[]"'],
+    "guided_choice": ["[]", '[""]', '"x"'],
     "echo_tps": ["-1", '"fast"', "1e400"],
 }
 WRONG_IN_CHAT: dict[str, list[str]] = {
@@ -65,7 +83,20 @@ WRONG_IN_CHAT: dict[str, list[str]] = {
     "max_completion_tokens": ["0", "-1", "1.5", '"x"', "1" + "0" * 30],
     "logprobs": ["1", '"x"', "[]"],
     "top_logprobs": ["99", "-1", "21", '"x"', "true", "5"],
-    "response_format": ["5", '"json"', "[]", '{"type":"json_object"}', '{"type":"json_schema"}', '{"type":"x"}'],
+    "response_format": ["5", '"json"', "[]", '{"type":"json_object"}'],
+    "response_format.type": ['{"type":"x"}', "{}", '{"type":5}', '{"type":null}'],
+    "response_format.schema": ['{"type":"json_object","schema":5}'],
+    "response_format.json_schema": ['{"type":"json_schema"}', '{"type":"json_schema","json_schema":[]}'],
+    "response_format.json_schema.name": [
+        '{"type":"json_schema","json_schema":{"schema":{}}}',
+        '{"type":"json_schema","json_schema":{"name":"a b","schema":{}}}',
+        '{"type":"json_schema","json_schema":{"name":"","schema":{}}}',
+    ],
+    "response_format.json_schema.schema": [
+        '{"type":"json_schema","json_schema":{"name":"a"}}',
+        '{"type":"json_schema","json_schema":{"name":"a","schema":null}}',
+        '{"type":"json_schema","json_schema":{"name":"a","schema":[]}}',
+    ],
 }
 WRONG_IN_TEXT: dict[str, list[str]] = {
     "prompt": ["null", "5", "{}", "[]", "true", "[[]]", '[1,"a"]', '["a",[1]]', "[[1],[]]", json.dumps(["a"] * 200)],
@@ -75,6 +106,7 @@ WRONG_IN_TEXT: dict[str, list[str]] = {
     "suffix": ["5", "[]"],
     "echo": ['"x"', "true"],
 }
+FORMAT = '{"messages":[{"role":"user","content":"hi"}],"response_format":%s}'
 NESTED: dict[str, str] = {
     "messages[0]": '{"messages":[%s]}',
     "messages[0].role": '{"messages":[{"role":%s,"content":"hi"}]}',
@@ -87,6 +119,11 @@ NESTED: dict[str, str] = {
     "messages[0].tool_calls[0].function": '{"messages":[{"role":"assistant","tool_calls":[{"function":%s}]}]}',
     "messages[0].tool_call_id": '{"messages":[{"role":"tool","content":"hi","tool_call_id":%s}]}',
     "prompt[0]": '{"prompt":[%s]}',
+    "response_format.type": FORMAT,
+    "response_format.schema": FORMAT,
+    "response_format.json_schema": FORMAT,
+    "response_format.json_schema.name": FORMAT,
+    "response_format.json_schema.schema": FORMAT,
 }
 
 

@@ -100,13 +100,6 @@ def test_a_picture_that_is_not_base64_is_refused() -> None:
         chat(messages=[{"role": "user", "content": content}])
 
 
-@pytest.mark.parametrize("kind", ["json_object", "json_schema"])
-def test_a_response_format_that_is_not_kept_is_refused(kind: str) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        chat(response_format={"type": kind, "json_schema": {"name": "x", "schema": {}}})
-    assert (caught.value.param, caught.value.code) == ("response_format", "unsupported_value")
-
-
 @pytest.mark.parametrize(
     ("prompt", "expected"),
     [

@@ -103,6 +103,8 @@ class EchoBackend:
         """Counts the prompt's words."""
         if request.echo_tps is not None and not 0 <= request.echo_tps < float("inf"):
             raise Refusal("invalid", f"echo_tps must be 0 or more, not {request.echo_tps}.", param="echo_tps")
+        if request.constraint is not None:
+            raise Refusal("invalid", "The model 'echo' repeats, and keeps to no form.", param=request.constraint.param or None)
         match request.prompt:
             case ChatPrompt(messages):
                 texts = [message.text for message in messages]

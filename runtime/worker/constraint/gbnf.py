@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import NoReturn
 
-from ..backends.backend import Refusal
+from .errors import NotHeld
 
 MAX_DEPTH = 100
 MAX_REPEAT = 100_000
@@ -26,7 +26,7 @@ _LETTERS = {"t": "\t", "n": "\n", "r": "\r"}
 
 
 def gbnf_to_lark(text: str) -> str:
-    """Translates a grammar; raises Refusal, with the line at fault, where it is malformed."""
+    """Translates a grammar; raises NotHeld, with the line at fault, where it is malformed."""
     return _Reader(text).read()
 
 
@@ -208,7 +208,7 @@ class _Reader:
 
     def _fail(self, why: str) -> NoReturn:
         line = self._text.count("\n", 0, self._at) + 1
-        raise Refusal("invalid", f"'grammar': line {line}: {why}.", param="grammar")
+        raise NotHeld(f"line {line}: {why}")
 
 
 def _spell(character: str) -> str:

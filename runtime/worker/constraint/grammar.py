@@ -7,7 +7,7 @@ import re
 import llguidance
 
 from ...request import Constraint
-from ..backends.backend import Refusal
+from .errors import NotHeld
 from .gbnf import gbnf_to_lark
 from .patterns import MAX_PRODUCT, repetition_product
 from .schema import translate_schema
@@ -22,7 +22,7 @@ _ESCAPES = 'nrbtf\\"'
 
 
 def to_grammar(constraint: Constraint) -> str:
-    """Translates a constraint; raises Refusal where it is malformed or cannot be held."""
+    """Translates a constraint; raises NotHeld where it is malformed or cannot be held."""
     match constraint.kind:
         case "json_object":
             return _json_grammar(_OBJECT)
@@ -44,9 +44,9 @@ def _json_grammar(schema: str) -> str:
             schema, overrides={"whitespace_pattern": BETWEEN, "json_allowed_escapes": _ESCAPES}
         )
     except ValueError as error:
-        raise Refusal("invalid", f"'response_format': {error}.", param="response_format") from error
+        raise NotHeld(str(error)) from error
 
 
 def _check_repetitions(text: str) -> None:
     if repetition_product(text) > MAX_PRODUCT:
-        raise Refusal("invalid", "'grammar': it repeats its parts too often.", param="grammar")
+        raise NotHeld("it repeats its parts too often")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 from urllib.parse import unquote
 
-from ..backends.backend import Refusal
+from .errors import NotHeld
 from .negation import Json
 
 
@@ -20,14 +20,14 @@ class References:
         self._anchors: dict[str, Json] | None = None
 
     def place(self, reference: str) -> str:
-        """Gives the part behind the `#`, "" for the root; raises Refusal for another document."""
+        """Gives the part behind the `#`, "" for the root; raises NotHeld for another document."""
         document, _, place = reference.partition("#")
         if document and document != self._own_id:
             _refuse(reference, "only references within the schema are followed")
         return place
 
     def find(self, reference: str) -> Json:
-        """Gives the schema that is named; raises Refusal where there is none."""
+        """Gives the schema that is named; raises NotHeld where there is none."""
         place = unquote(self.place(reference))
         if self._anchors is None:
             self._anchors = self._read_anchors()
@@ -49,15 +49,11 @@ class References:
         return found
 
     def _read_anchors(self) -> dict[str, Json]:
-        """Reads the anchors; raises Refusal where a part has an id of its own, as references would start from there."""
+        """Reads the anchors; raises NotHeld where a part has an id of its own, as references would start from there."""
         anchors: dict[str, Json] = {}
         for part in _walk(self._root):
             if part is not self._root and isinstance(part.get("$id"), str):
-                raise Refusal(
-                    "invalid",
-                    "'response_format': '$id' below the schema's root is not supported together with '$ref'.",
-                    param="response_format",
-                )
+                raise NotHeld("'$id' below the schema's root is not supported together with '$ref'")
             for keyword in ("$anchor", "$dynamicAnchor"):
                 name = part.get(keyword)
                 if isinstance(name, str):
@@ -77,6 +73,4 @@ def _walk(root: Json) -> Iterator[dict[str, Json]]:
 
 
 def _refuse(reference: str, why: str) -> NoReturn:
-    raise Refusal(
-        "invalid", f"'response_format': the '$ref' to '{reference}' is not supported: {why}.", param="response_format"
-    )
+    raise NotHeld(f"the '$ref' to '{reference}' is not supported: {why}")

@@ -14,8 +14,8 @@ from typing import NoReturn, cast
 
 import msgspec
 
-from ..backends.backend import Refusal
 from .disjoint import are_disjoint
+from .errors import NotHeld
 from .keywords import CONSTRAINING, FORMATS, IDLE_FORMATS, IN_PLACE, KEPT, REFUSED
 from .negation import Json, NotExact, Schema, negate
 from .patterns import MAX_PRODUCT, repetition_product
@@ -29,7 +29,6 @@ MAX_MULTIPLE = 10_000_000
 """The least common multiple of all `multipleOf`, without the decimal point; a matcher keeps the remainder as its state."""
 MAX_OVERLAPPING = 8
 """Options of a `oneOf` that are told apart by leaving each other out."""
-_PARAM = "response_format"
 _SPELLED = frozenset("\b\f\n\r\t")
 """The control characters that JSON has a letter for; others cannot be written by the matcher."""
 
@@ -38,16 +37,16 @@ def translate_schema(text: str) -> str:
     """Gives the schema, as JSON text, that the matcher is built from.
 
     Raises:
-        Refusal: it is no schema, or one that cannot be held exactly; the message names the keyword and its place.
+        NotHeld: it is no schema, or one that cannot be held exactly; the message names the keyword and its place.
     """
     try:
         # Decoded without a type it is what JSON can hold, and nothing else.
         root = cast("Json", msgspec.json.decode(text))
         translated = _Translation(root).run()
     except msgspec.DecodeError as error:
-        raise Refusal("invalid", f"'{_PARAM}': the schema is not valid JSON: {error}.", param=_PARAM) from error
+        raise NotHeld(f"the schema is not valid JSON: {error}") from error
     except RecursionError as error:
-        raise Refusal("invalid", f"'{_PARAM}': the schema is nested too deeply.", param=_PARAM) from error
+        raise NotHeld("the schema is nested too deeply") from error
     # The matcher wants an object around `true` and `false`, too.
     return json.dumps(translated if isinstance(translated, dict) else {"allOf": [translated]})
 
@@ -300,7 +299,7 @@ def _unsupported(keyword: str, path: str) -> NoReturn:
 
 
 def _refuse(what: str) -> NoReturn:
-    raise Refusal("invalid", f"'{_PARAM}': {what}.", param=_PARAM)
+    raise NotHeld(what)
 
 
 def _at(path: str) -> str:

@@ -12,6 +12,7 @@ import llguidance
 
 from ...request import Constraint
 from ..backends.backend import Refusal
+from .errors import NotHeld
 from .grammar import to_grammar
 from .matcher import FormMatcher, Matcher
 from .triggered import PieceIndex, TriggeredMatcher, Triggers
@@ -72,10 +73,14 @@ class ConstraintVocabulary:
         Raises:
             Refusal: the constraint is none that can be held, or the vocabulary has no token to end with.
         """
-        opened = self._open(constraint)
-        prepared = self._prepared.pop(constraint, None)
-        if prepared is None:
-            prepared = _prepare(constraint, opened)
+        try:
+            opened = self._open()
+            prepared = self._prepared.pop(constraint, None)
+            if prepared is None:
+                prepared = _prepare(constraint, opened)
+        except NotHeld as error:
+            param = constraint.param or ("response_format" if constraint.kind.startswith("json") else "grammar")
+            raise Refusal("invalid", f"'{param}': {error}.", param=param) from error
         self._prepared[constraint] = prepared
         if len(self._prepared) > MAX_PREPARED:
             self._prepared.popitem(last=False)
@@ -83,12 +88,12 @@ class ConstraintVocabulary:
             return TriggeredMatcher(prepared)
         return FormMatcher(prepared.deep_copy(), ends=opened.tokens.ends, size=len(opened.tokens.pieces))
 
-    def _open(self, constraint: Constraint) -> _Opened:
+    def _open(self) -> _Opened:
         if self._opened is None:
             began_s = time.perf_counter()
             tokens = self._read()
             if not tokens.ends:
-                raise Refusal("invalid", "This model has no token that ends an answer.", param=parameter_of(constraint))
+                raise NotHeld("this model has no token that ends an answer")
             wrapper = llguidance.TokenizerWrapper(_Source(tokens))
             tokenizer = llguidance.LLTokenizer(wrapper, eos_token=sorted(tokens.ends))
             self._opened = _Opened(tokens, tokenizer, PieceIndex(tokens.pieces))
@@ -113,20 +118,14 @@ class _Source:
         return self._tokenize(text.decode("utf-8", "replace"))
 
 
-def parameter_of(constraint: Constraint) -> str:
-    """Gives the field of a request that such a constraint comes with."""
-    return "response_format" if constraint.kind.startswith("json") else "grammar"
-
-
 def _prepare(constraint: Constraint, opened: _Opened) -> llguidance.LLMatcher | Triggers:
-    param = parameter_of(constraint)
     if len(constraint.text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
-        raise Refusal("invalid", f"'{param}': it is longer than {MAX_TEXT_BYTES // 1024} KiB.", param=param)
-    grammar = _build(constraint, opened.tokenizer, param)
+        raise NotHeld(f"it is longer than {MAX_TEXT_BYTES // 1024} KiB")
+    grammar = _build(constraint, opened.tokenizer)
     if not constraint.triggers:
         return grammar
     if len(constraint.triggers) > MAX_TRIGGERS or not all(constraint.triggers):
-        raise Refusal("invalid", f"'{param}': it takes up to {MAX_TRIGGERS} triggers, none of them empty.", param=param)
+        raise NotHeld(f"it takes up to {MAX_TRIGGERS} triggers, none of them empty")
     return Triggers(
         grammar,
         tuple(text.encode("utf-8", "replace") for text in constraint.triggers),
@@ -137,7 +136,7 @@ def _prepare(constraint: Constraint, opened: _Opened) -> llguidance.LLMatcher | 
     )
 
 
-def _build(constraint: Constraint, tokenizer: llguidance.LLTokenizer, param: str) -> llguidance.LLMatcher:
+def _build(constraint: Constraint, tokenizer: llguidance.LLTokenizer) -> llguidance.LLMatcher:
     began_s = time.perf_counter()
     grammar = llguidance.LLMatcher(tokenizer, to_grammar(constraint), log_level=0, limits=_LIMITS)
     if not grammar.is_error():
@@ -147,7 +146,7 @@ def _build(constraint: Constraint, tokenizer: llguidance.LLTokenizer, param: str
     if took_s > SLOW_S:
         log.warning("a constraint of %d bytes took %.1f s to compile", len(constraint.text), took_s)
     if grammar.is_error() or (grammar.is_stopped() and not grammar.is_accepting()):
-        raise Refusal("invalid", f"'{param}': it cannot be held: {_in_our_words(grammar.get_error())}.", param=param)
+        raise NotHeld(f"it cannot be held: {_in_our_words(grammar.get_error())}")
     return grammar
 
 
