@@ -203,7 +203,7 @@ class LlamaBackend:
         """Ends the running step early if nobody waits for it; called from another thread."""
         with self._lock:
             if self._computing and self._computing.issubset(cancelled):
-                self._model.abort(True)
+                self._model.abort.raise_()
 
     def drop(self, sequence: int) -> None:
         """Ends a sequence; what it computed stays in the cache for those that begin like it."""
@@ -312,7 +312,7 @@ class LlamaBackend:
     def _decode(self, parts: list[Part]) -> tuple[int, float]:
         with self._lock:
             self._computing = frozenset(part.sequence.number for part in parts)
-            self._model.abort(False)
+            self._model.abort.lower()
         began_s = time.perf_counter()
         code = self._batch.decode(self._model.context)
         took_s = time.perf_counter() - began_s

@@ -16,6 +16,7 @@ from llama_cpp import llama_cpp as native
 from ...frames import CacheType, LoadOptions
 from ...request import Adapter
 from .backend import LoadError
+from .llama_abort import AbortFlag
 from .llama_log import LlamaLog
 from .llama_memory import ContextMemory
 from .llama_weights import count_usable_cores, describe_weights, open_weights
@@ -65,7 +66,8 @@ class LlamaModel:
             kept = KEPT_STATES if self.has_states else KEPT_SLOTS
             self.slots = options.slots or options.max_sequences + kept + 1
             self.spare_outputs = SPARE_OUTPUTS if options.draft != "off" else 0
-            self._abort = ctypes.create_string_buffer(2)
+            self.abort = AbortFlag()
+            """Ends the computation that runs."""
             self.context = self._open_context(options)
         except BaseException:
             native.llama_model_free(self._model)
@@ -94,10 +96,6 @@ class LlamaModel:
         """The model's own, in Jinja; None if the file has none."""
         template = native.llama_model_chat_template(self._model, None)
         return template.decode("utf-8", "replace") if template else None
-
-    def abort(self, wanted: bool) -> None:
-        """Asks the computation that runs to end at once, or no longer asks; from any thread."""
-        self._abort[0] = b"\1" if wanted else b"\0"
 
     def open_adapter(self, path: str) -> None:
         """Reads a LoRA adapter, unless it is there already.
@@ -157,9 +155,7 @@ class LlamaModel:
             raise LoadError(
                 f"no memory for a context of {self.context_length} tokens ({self._log.why() or 'llama.cpp gave no reason'})."
             )
-        # Asked before every node of the graph, so it must not be Python: the first byte tells, as the length of a string does.
-        is_set = ctypes.cast(ctypes.CDLL(None).strlen, native.ggml_abort_callback)
-        native.llama_set_abort_callback(context, is_set, ctypes.cast(self._abort, ctypes.c_void_p))
+        self.abort.watch(context)
         return context
 
 

@@ -60,7 +60,8 @@ class PromptReader:
                         "invalid", f"The prompt has a token id outside of 0 to {self._vocabulary.size - 1}.", param="prompt"
                     )
                 ids = list(token_ids)
-            case FillPrompt():
+            case FillPrompt(prefix, suffix, files):
+                self._check_size(prefix, suffix, *(file.text for file in files))
                 ids = fill_tokens(request.prompt, self._fill, lambda text: self._vocabulary.tokenize(text, control=False))
         if not ids:
             raise Refusal("invalid", "The prompt is empty.", param="prompt")
@@ -80,11 +81,14 @@ class PromptReader:
             PromptTooLong: it is too long even if every token were the longest one; its count is then an estimate.
         """
         vocabulary = self._vocabulary
-        size = sum(len(segment.text.encode("utf-8", "replace")) for segment in segments)
-        if size > self._context_length * vocabulary.longest_bytes:
-            # To cut tens of megabytes would take seconds, in which nobody else gets a token.
-            raise PromptTooLong(max(size // 4, self._context_length), self._context_length)
+        self._check_size(*(segment.text for segment in segments))
         ids = [token for segment in segments for token in vocabulary.tokenize(segment.text, control=segment.control)]
         if vocabulary.adds_bos and vocabulary.bos is not None and ids[:1] != [vocabulary.bos]:
             ids.insert(0, vocabulary.bos)
         return ids
+
+    def _check_size(self, *texts: str) -> None:
+        """To cut tens of megabytes into tokens would take seconds, in which nobody else gets one."""
+        size = sum(len(text.encode("utf-8", "replace")) for text in texts)
+        if size > self._context_length * self._vocabulary.longest_bytes:
+            raise PromptTooLong(max(size // 4, self._context_length), self._context_length)
