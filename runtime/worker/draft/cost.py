@@ -22,6 +22,9 @@ ANCHOR_NOTES = 256
 """What a step costs without guesses is measured anew after so many with."""
 STALE_NOTES = 2000
 """A size that was not seen for so many steps is forgotten, so that one measured at a bad moment gets another chance."""
+TILE_TOKENS = 64
+"""Engines compute attention in tiles; llama.cpp on a CPU takes less time for 64 tokens than for 48, as only whole tiles go the
+fast way (ggml/src/ggml-cpu/ops.cpp, ggml_compute_forward_flash_attn_ext_tiled)."""
 TABLE_TOKENS = 160
 """Sizes up to here are looked up."""
 
@@ -73,6 +76,10 @@ class StepCost:
     def is_anchored(self, tokens: int) -> bool:
         """Whether a step of at most so many tokens was seen lately; without one, there is nothing to compare longer ones to."""
         return any(group.size <= tokens and self._notes - group.last_note < ANCHOR_NOTES for group in self._groups.values())
+
+    def is_known(self, tokens: int) -> bool:
+        """Whether steps of about so many tokens were measured."""
+        return group_of(tokens) in self._groups
 
     def in_units(self, duration_s: float) -> float:
         """Gives a duration in the numbers of `relative`; 0 before the first step."""
@@ -141,8 +148,9 @@ class _Group:
 
 
 def group_of(tokens: int) -> int:
-    """Sorts sizes: each for itself up to 8, then four to each doubling."""
+    """Sorts sizes: each for itself up to 8, then four to each doubling, and whole tiles apart."""
     if tokens <= 8:
         return tokens
     octave = (tokens - 1).bit_length() - 1
-    return 8 * octave + ((tokens - 1) >> (octave - 2)) % 4
+    whole = tokens <= 4 * TILE_TOKENS and tokens % TILE_TOKENS == 0
+    return 16 * octave + 2 * (((tokens - 1) >> (octave - 2)) % 4) + whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .cost import StepCost
+from .cost import TILE_TOKENS, StepCost
 
 LOOKUP_CHANCES = {
     0: 0.25, 1: 0.27, 2: 0.5, 3: 0.6, 4: 0.7, 5: 0.8, 7: 0.87, 10: 0.93, 16: 0.96, 24: 0.975, 40: 0.995
@@ -25,6 +25,8 @@ STRETCH = 1.5
 LEAST_PATIENCE = 32
 MOST_PATIENCE = 256
 """Steps without a guess before the next trial."""
+TRIAL_CHANCE = 0.5
+"""A whole tile is tried once where it is so probable that all of it holds: its cost does not show in that of smaller steps."""
 HOPELESS = 0.02
 """Tokens behind ones that so seldom hold are not worth the thought."""
 
@@ -122,6 +124,8 @@ class Pace:
                 break
             if (rate := gain / (cost + count * guess_cost)) > best_rate:
                 best, best_rate = count, rate
+            if best and others + 1 + count == TILE_TOKENS and chance > TRIAL_CHANCE and not self._cost.is_known(TILE_TOKENS):
+                return count
         return best
 
     def _longest(self, others: int, limit_s: float | None) -> float:

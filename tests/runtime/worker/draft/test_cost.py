@@ -107,4 +107,5 @@ def test_sizes_are_sorted_by_finer_and_coarser_groups() -> None:
     assert groups[:8] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert groups == sorted(groups)
     assert group_of(9) == group_of(10) != group_of(11)
-    assert group_of(49) == group_of(56) != group_of(57)
+    assert group_of(49) == group_of(56) != group_of(57) == group_of(63)
+    assert group_of(63) != group_of(64) != group_of(65)

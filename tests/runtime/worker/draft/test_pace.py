@@ -77,6 +77,17 @@ def test_guesses_that_are_nearly_always_right_grow_wide() -> None:
     assert replay(lambda _: 0.995, free=True, curve=GPU_MS, most=64) >= 10
 
 
+def test_a_whole_tile_is_tried_and_kept_where_it_is_cheap() -> None:
+    tiled = {1: 18.4, 2: 34.0, 4: 64.0, 8: 122.0, 16: 228.0, 32: 471.0, 48: 654.0, 63: 918.0, 64: 540.0, 65: 729.0}
+    dear = {1: 18.4, 2: 34.0, 4: 64.0, 8: 122.0, 16: 228.0, 32: 471.0, 65: 960.0}
+    assert replay(lambda _: 0.998, free=True, curve=tiled, most=64) > 1.2 * replay(
+        lambda _: 0.998, free=True, curve=tiled, most=32
+    )
+    assert replay(lambda _: 0.998, free=True, curve=dear, most=64) > 0.95 * replay(
+        lambda _: 0.998, free=True, curve=dear, most=32
+    )
+
+
 def test_a_wide_guess_pays_sooner_where_steps_cost_nothing_more() -> None:
     assert replay(lambda _: 0.5, free=True, curve=GPU_MS) >= 1.5
 
