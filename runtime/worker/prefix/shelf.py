@@ -74,8 +74,9 @@ class Shelf:
         return self.folder / (key.hex() + PLAIN_SUFFIX)
 
     def file_bytes(self, segment: Segment) -> int:
-        """How large about a segment's file is."""
-        return START_BYTES + len(self._head(segment, 0)) + segment.size_bytes
+        """How large a segment's file is."""
+        plain = START_BYTES + len(self._head(segment, 0)) + segment.size_bytes
+        return plain if self._sealer is None else plain - segment.size_bytes + TAG_BYTES + sealed_bytes(segment.size_bytes)
 
     def write(self, segment: Segment, state: bytes) -> int | None:
         """Writes a segment's file; until it is whole nobody sees it under its name.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from prefix_states import ROOT, state_of
 
 from impetus.runtime.frames import PrefixOptions
@@ -14,7 +14,9 @@ from impetus.runtime.prefix_files import list_files
 from impetus.runtime.worker.prefix.segments import LEAST_TOKENS, SEGMENT_TOKENS, root_key
 from impetus.runtime.worker.prefix.store import LEAST_CUT_TOKENS, PrefixStore
 
-RUNS = st.lists(st.tuples(st.integers(0, 2), st.sampled_from([1, 20, 64, 100, 256, 300])), min_size=1, max_size=3)
+RUNS = st.lists(st.tuples(st.integers(0, 1), st.sampled_from([20, 64, 100, 256, 300])), min_size=1, max_size=4)
+CUTS = st.sampled_from([5, 60, 256, 300, 500, 5000])
+SEED = st.integers(0, 1 << 30)
 PLENTY = 1 << 40
 
 
@@ -29,16 +31,21 @@ def shared(one: list[int], other: list[int]) -> int:
 class StoreAgainstADict(RuleBasedStateMachine):
     """Whatever is evicted, lost or damaged: what is read is what was put, and with room enough nothing is lost."""
 
-    prompts = Bundle("prompts")
-
     @initialize(
         cuttable=st.booleans(),
         ram=st.sampled_from([0, 2500, PLENTY]),
         disk=st.sampled_from([0, 8000, PLENTY]),
         seals=st.booleans(),
+        prompts=st.lists(st.tuples(st.integers(0, 7), CUTS, RUNS), min_size=2, max_size=8),
     )
-    def open_first(self, cuttable: bool, ram: int, disk: int, seals: bool) -> None:
+    def open_first(
+        self, cuttable: bool, ram: int, disk: int, seals: bool, prompts: list[tuple[int, int, list[tuple[int, int]]]]
+    ) -> None:
+        self.prompts: list[list[int]] = [prompt([(0, 300), (1, 300), (0, 300)])]
+        for number, cut, runs in prompts:
+            self.prompts.append([*self.prompts[number % len(self.prompts)][:cut], *prompt(runs)])
         self.folder = tempfile.TemporaryDirectory()
+        Path(self.folder.name, "key").write_bytes(bytes(32))  # known, so that files have the same names each time
         self.options = PrefixOptions(
             ram_bytes=ram,
             disk_dir=f"{self.folder.name}/prefix" if disk else None,
@@ -48,28 +55,25 @@ class StoreAgainstADict(RuleBasedStateMachine):
         self.cuttable = cuttable
         self.put: dict[tuple[tuple[int, ...], int], bytes] = {}
         """All states by the tokens up to their end, and where they begin."""
-        self.keeps_all = PLENTY in (ram, disk)
+        self.ram_is_whole, self.disk_is_whole = ram == PLENTY, disk == PLENTY
         self.open()
 
     def open(self) -> None:
         self.store = PrefixStore(self.options, root=ROOT, cuttable=self.cuttable)
         assert self.store.flush(20)
 
+    @property
+    def keeps_all(self) -> bool:
+        return self.ram_is_whole or self.disk_is_whole
+
     def teardown(self) -> None:
         if hasattr(self, "store"):
             self.store.close(20)
             self.folder.cleanup()
 
-    @rule(target=prompts, runs=RUNS)
-    def think_of(self, runs: list[tuple[int, int]]) -> list[int]:
-        return prompt(runs)
-
-    @rule(target=prompts, tokens=prompts, cut=st.sampled_from([5, 60, 256, 300, 500, 5000]), runs=RUNS)
-    def go_on(self, tokens: list[int], cut: int, runs: list[tuple[int, int]]) -> list[int]:
-        return [*tokens[:cut], *prompt(runs)]
-
-    @rule(tokens=prompts, size=st.integers(0, 1500))
-    def keep(self, tokens: list[int], size: int) -> None:
+    @rule(number=st.integers(0, 7), size=st.integers(0, 1500))
+    def keep(self, number: int, size: int) -> None:
+        tokens = self.prompts[number % len(self.prompts)]
         for begin, end in self.store.missing(tokens):
             state = state_of(tokens, end, size)
             if self.cuttable:
@@ -84,8 +88,9 @@ class StoreAgainstADict(RuleBasedStateMachine):
             assert self.store.missing(tokens) == []
         assert self.store.flush(20)
 
-    @rule(tokens=prompts, begin=st.just(0) | st.integers(0, 600))
-    def look_up(self, tokens: list[int], begin: int) -> None:
+    @rule(number=st.integers(0, 7), begin=st.just(0) | st.integers(0, 600))
+    def look_up(self, number: int, begin: int) -> None:
+        tokens = self.prompts[number % len(self.prompts)]
         begin = min(begin, len(tokens))
         at = begin
         for hit in self.store.match(tokens, begin=begin, prefill_tps=None):
@@ -121,30 +126,23 @@ class StoreAgainstADict(RuleBasedStateMachine):
                 return best if worth_it else at
             at = best
 
-    @rule()
-    def reopen(self) -> None:
-        self.store.close(20)
-        if self.options.disk_max_bytes < PLENTY:
-            self.keeps_all = False
-        self.open()
-
-    @precondition(lambda self: self.options.disk_dir is not None)
-    @rule(seed=st.integers(0, 1 << 30))
-    def lose_a_file(self, seed: int) -> None:
-        if files := sorted(list_files(Path(self.options.disk_dir or "")), key=lambda file: file.path):
-            random.Random(seed).choice(files).path.unlink()
-            self.keeps_all = self.options.ram_bytes == PLENTY and self.keeps_all
-
-    @precondition(lambda self: self.options.disk_dir is not None)
-    @rule(seed=st.integers(0, 1 << 30))
-    def damage_a_file(self, seed: int) -> None:
+    @rule(what=st.sampled_from(["reopen", "lose", "flip", "tear"]), seed=SEED)
+    def disturb(self, what: str, seed: int) -> None:
         draw = random.Random(seed)
-        if files := sorted(list_files(Path(self.options.disk_dir or "")), key=lambda file: file.path):
-            path = draw.choice(files).path
+        files = sorted(file.path for file in list_files(Path(f"{self.folder.name}/prefix")))
+        if what == "reopen":
+            self.store.close(20)
+            self.ram_is_whole = False
+            self.open()
+        elif files:
+            path = draw.choice(files)
             content = bytearray(path.read_bytes())
-            content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
-            path.write_bytes(content[: draw.choice([len(content), draw.randrange(len(content))])])
-            self.keeps_all = self.options.ram_bytes == PLENTY and self.keeps_all
+            if what == "flip":
+                content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+            path.write_bytes(content if what == "flip" else content[: draw.randrange(len(content))])
+            if what == "lose":
+                path.unlink()
+            self.disk_is_whole = False
 
     @invariant()
     def the_limits_hold(self) -> None:
@@ -154,7 +152,7 @@ class StoreAgainstADict(RuleBasedStateMachine):
             assert on_disk <= self.options.disk_max_bytes
 
 
-StoreAgainstADict.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+StoreAgainstADict.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
 TestStore = StoreAgainstADict.TestCase
 
 
