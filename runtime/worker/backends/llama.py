@@ -168,6 +168,10 @@ class LlamaBackend:
         if self._room_changed:
             self._let_in()
         while parts := self._compose(outcome):
+            if outcome.begun:
+                # Whoever waits for a long prompt is told at once where it comes from; the next step computes.
+                outcome.prefill_tokens = 0
+                return outcome
             code, took_s = self._decode(parts)
             outcome.compute_s += took_s
             if code == 0:
@@ -337,6 +341,7 @@ class LlamaBackend:
                 sequence.in_cache += part.count
                 self._beginnings.reached(sequence)
                 if not sequence.pending:
+                    self._beginnings.computed(sequence)
                     self._choose(sequence, part.first + part.count - 1, outcome)
             except ConstraintFailed as error:
                 self._lose(sequence, "failed", str(error), outcome)

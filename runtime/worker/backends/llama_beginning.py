@@ -69,7 +69,6 @@ class Beginnings:
         if sequence.cached:
             settings = repr(sequence.adapters)
             miss = self._explainer.explain(sequence.tokens, sequence.in_cache, settings=settings, cuttable=self._cells.cuttable)
-            self._explainer.remember(sequence.tokens, settings)
             if not self._cells.cuttable and self._keeps_states:
                 sequence.marks.extend(checkpoint_positions(sequence.tokens, self._boundaries, begin=sequence.in_cache))
         return PrefixReport(sequence.ram_tokens, sequence.disk_tokens, computed, miss)
@@ -81,6 +80,11 @@ class Beginnings:
             state = self._cells.memory.read_state(sequence.slot)
             if state:
                 self._cells.store(sequence.adapters).put_checkpoint(sequence.computed, state)
+
+    def computed(self, sequence: Generating) -> None:
+        """Remembers a prompt that is wholly computed."""
+        if sequence.cached:
+            self._explainer.remember(sequence.tokens, repr(sequence.adapters))
 
     def leave(self, sequence: Generating) -> None:
         """Takes over the slot of a sequence that has ended, with what it computed."""

@@ -61,7 +61,7 @@ class Generating:
     @property
     def answering(self) -> bool:
         """Whether its prompt is computed, and only the newest token of its answer is not."""
-        return self.began and self.in_cache > 0 and self.pending == 1
+        return len(self.tokens) > self.prompt_tokens and self.pending == 1
 
     @property
     def computed(self) -> list[int]:

@@ -8,7 +8,7 @@ from engine_tools import GREEDY, find_starter
 from impetus.runtime.frames import LoadOptions
 from impetus.runtime.request import GenerateRequest, Sampling, TextPrompt, TokenPrompt
 from impetus.runtime.worker.backends import llama_weights
-from impetus.runtime.worker.backends.backend import Refusal
+from impetus.runtime.worker.backends.backend import Refusal, StepOutcome
 from impetus.runtime.worker.backends.llama import LlamaBackend
 from impetus.runtime.worker.backends.llama_model import choose_context
 
@@ -41,8 +41,21 @@ def start(backend: LlamaBackend, number: int, prompt_tokens: int) -> None:
     backend.start(number, backend.admit(request), request)
 
 
+def step(backend: LlamaBackend) -> StepOutcome:
+    """Computes; a step that only tells where prompts come from is put together with the next one."""
+    outcome = backend.step()
+    while outcome.begun and not outcome.compute_s:
+        following = backend.step()
+        following.begun[:0] = outcome.begun
+        if len(following.begun) > len(outcome.begun):
+            outcome = following
+            continue
+        return following
+    return outcome
+
+
 def spoke(backend: LlamaBackend) -> set[int]:
-    return {token.sequence for token in backend.step().tokens}
+    return {token.sequence for token in step(backend).tokens}
 
 
 def test_a_held_sequence_rests_and_goes_on_where_it_was(backend: LlamaBackend) -> None:
@@ -88,7 +101,7 @@ def reply(backend: LlamaBackend, number: int, count: int) -> bytes:
     """Steps until a sequence has said so many tokens; gives its text."""
     said: list[bytes] = []
     for _ in range(200):
-        said += [token.piece for token in backend.step().tokens if token.sequence == number]
+        said += [token.piece for token in step(backend).tokens if token.sequence == number]
         if len(said) >= count:
             break
     return b"".join(said[:count])
@@ -97,9 +110,9 @@ def reply(backend: LlamaBackend, number: int, count: int) -> bytes:
 def test_prompts_that_begin_alike_compute_their_beginning_once(backend: LlamaBackend) -> None:
     for number in (1, 2, 3):
         begin(backend, number, *STORY, 700 + number)
-    first = backend.step()
+    first = step(backend)
     assert (first.prefill_tokens, [(begun.sequence, begun.cached_tokens) for begun in first.begun]) == (41, [(1, 0)])
-    second = backend.step()
+    second = step(backend)
     assert second.prefill_tokens == 2
     assert [(begun.sequence, begun.cached_tokens) for begun in second.begun] == [(2, 40), (3, 40)]
     assert {token.sequence for token in second.tokens} == {1, 2, 3}
@@ -119,9 +132,9 @@ def test_a_shared_beginning_outlives_the_sequence_it_came_from(backend: LlamaBac
     backend.drop(3)
     backend.forget()
     begin_text(backend, 1, COUNTING + " and so on")
-    backend.step()
+    step(backend)
     begin_text(backend, 2, COUNTING + " fifteen, sixteen,")
-    (begun,) = backend.step().begun
+    (begun,) = step(backend).begun
     assert begun.cached_tokens > 25
     backend.drop(1)
     begin_text(backend, 3, "Paris is the capital of France. Rome is the capital of Italy. Madrid is the capital of")
@@ -132,9 +145,9 @@ def test_a_shared_beginning_outlives_the_sequence_it_came_from(backend: LlamaBac
 
 def test_a_prompt_inside_another_leaves_its_last_token_to_compute(backend: LlamaBackend) -> None:
     begin(backend, 1, *STORY, 900)
-    backend.step()
+    step(backend)
     begin(backend, 2, *STORY)
-    outcome = backend.step()
+    outcome = step(backend)
     assert [(begun.sequence, begun.cached_tokens) for begun in outcome.begun] == [(2, 39)]
     assert {token.sequence for token in outcome.tokens} == {1, 2}
 
@@ -142,7 +155,7 @@ def test_a_prompt_inside_another_leaves_its_last_token_to_compute(backend: Llama
 def test_short_common_beginnings_are_not_waited_for(backend: LlamaBackend) -> None:
     begin(backend, 1, *STORY[:10], 1, 2, 3)
     begin(backend, 2, *STORY[:10], 4, 5, 6)
-    assert [begun.cached_tokens for begun in backend.step().begun] == [0, 0]
+    assert [begun.cached_tokens for begun in step(backend).begun] == [0, 0]
 
 
 def test_the_oldest_that_waits_for_room_is_next(backend: LlamaBackend) -> None:
@@ -187,6 +200,7 @@ def test_what_would_bring_the_engine_down_is_refused(backend: LlamaBackend, samp
 def test_extreme_sampling_is_survived(backend: LlamaBackend, sampling: Sampling) -> None:
     request = GenerateRequest("m", TextPrompt("Once upon a time"), sampling, top_logprobs=60_000)
     backend.start(1, backend.admit(request), request)
+    spoke(backend)  # the last token of a prompt with a seed has a step of its own
     for _ in range(3):
         assert spoke(backend) == {1}
 
