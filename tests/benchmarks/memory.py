@@ -2,8 +2,9 @@
 
     .venv/bin/python tests/benchmarks/memory.py --llama-server PATH [--rounds 5] [--context 8192]
 
-Both hold the starter model with the same context and have answered the same requests. What is summed is each process's
-proportional share (PSS), so that a page that two processes map is counted once. Linux only.
+Both hold the starter model and have answered the same requests; llama-server's context is as long as ours has cells, which
+are more than one context where memory allows. What is summed is each process's proportional share (PSS), so that a page
+that two processes map is counted once; nothing else may run that maps llama.cpp. Linux only.
 
 The bound: ours is at most 120 MB above llama-server's.
 """
@@ -16,6 +17,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -55,17 +57,23 @@ def main() -> int:
     parser.add_argument("--models", type=int, default=1, help="how many models the machine has; only one of them is loaded")
     parser.add_argument("--detail", action="store_true", help="print each process too")
     options = parser.parse_args()
-    model = find_starter()
     ours: list[int] = []
     theirs: list[int] = []
-    for _ in range(options.rounds):
-        with running_impetus(model, options) as (url, pid):
-            ours.append(measure(url, "model-0", pid, detail=options.detail))
-        if options.llama_server is not None:
-            with running_llama_server(model, options) as (url, pid):
-                theirs.append(measure(url, "model-0", pid, detail=options.detail))
+    cells = 0
+    with tempfile.TemporaryDirectory() as folder:
+        # Of its own, as the pages of a file that others map too would not count whole.
+        models = [Path(folder, f"model-{number}.gguf") for number in range(options.models)]
+        for model in models:
+            shutil.copyfile(find_starter(), model)
+        for _ in range(options.rounds):
+            with running_impetus(Path(folder), options) as (url, pid):
+                ours.append(measure(url, "model-0", pid, detail=options.detail))
+                cells = read_cells(url)
+            if options.llama_server is not None:
+                with running_llama_server(models[0], cells, options) as (url, pid):
+                    theirs.append(measure(url, "model-0", pid, detail=options.detail))
     our_median = statistics.median(ours)
-    print(f"impetus {megabytes(our_median)} (median of {megabytes(min(ours))} to {megabytes(max(ours))})")
+    print(f"impetus {megabytes(our_median)} (median of {megabytes(min(ours))} to {megabytes(max(ours))}), {cells} cells")
     if not theirs:
         return 0
     their_median = statistics.median(theirs)
@@ -100,13 +108,9 @@ def read_rollup(pid: int) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def running_impetus(model: Path, options: argparse.Namespace) -> Generator[tuple[str, int]]:
+def running_impetus(models: Path, options: argparse.Namespace) -> Generator[tuple[str, int]]:
     """Runs the dashboard with its server in a pseudo-terminal; gives the server's address and the process."""
     with tempfile.TemporaryDirectory() as home:
-        models = Path(home, "models")
-        models.mkdir()
-        for number in range(options.models):
-            shutil.copyfile(model, models / f"model-{number}.gguf")
         settings = Path(home, "impetus.toml")
         settings.write_text(
             f'[models]\ndir = "{models}"\nstarter = false\nhuggingface_cache = false\n'
@@ -134,10 +138,10 @@ def running_impetus(model: Path, options: argparse.Namespace) -> Generator[tuple
 
 
 @contextlib.contextmanager
-def running_llama_server(model: Path, options: argparse.Namespace) -> Generator[tuple[str, int]]:
-    """Runs llama-server; gives its address and the process."""
+def running_llama_server(model: Path, cells: int, options: argparse.Namespace) -> Generator[tuple[str, int]]:
+    """Runs llama-server with so many cells; gives its address and the process."""
     port = free_port()
-    command = [str(options.llama_server), "-m", str(model), "-c", str(options.context), "--port", str(port)]
+    command = [str(options.llama_server), "-m", str(model), "-c", str(cells), "--port", str(port)]
     command += ["--parallel", str(options.sequences), "--kv-unified", "--no-webui"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -157,6 +161,15 @@ def ask(url: str, model: str, prompt: str) -> None:
     )
     with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
         answer.read()
+
+
+def read_cells(url: str) -> int:
+    """Gives how many tokens our engine's context memory holds."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=WAIT_S) as answer:
+        found = re.search(r"^impetus_engine_kv_size_tokens\{[^}]*\} (\S+)", answer.read().decode(), re.MULTILINE)
+    if found is None:
+        raise RuntimeError("the server does not tell the size of its context memory")
+    return int(float(found[1]))
 
 
 def wait_until_healthy(url: str) -> None:
