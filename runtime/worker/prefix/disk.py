@@ -173,10 +173,15 @@ class DiskTier:
         self._thread.join(wait_s)
 
     def _dispensable(self) -> bytes | None:
-        """Picks from what waits the oldest that nothing else there continues: a beginning is worth more than an end."""
-        continued = {job.segment.parent for job in self._jobs.values()}
-        waiting = [key for key in self._jobs if key != self._in_hand]
-        return next((key for key in waiting if key not in continued), waiting[0] if waiting else None)
+        """Picks what is dropped: what follows on nothing that is kept, else the oldest that nothing else there follows on.
+
+        A prompt's beginning is worth more than its end, and the end nothing without it.
+        """
+        waiting = [job.segment for key, job in self._jobs.items() if key != self._in_hand]
+        stranded = (segment for segment in waiting if segment.parent != self._root and segment.parent not in self._index)
+        followed = {job.segment.parent for job in self._jobs.values()}
+        last = (segment for segment in waiting if segment.key not in followed)
+        return next((segment.key for segments in (stranded, last, waiting) for segment in segments), None)
 
     def _drop(self, key: bytes) -> None:
         job = self._jobs.pop(key)
