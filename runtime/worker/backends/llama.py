@@ -15,6 +15,7 @@ from ..constraint.matcher import ConstraintFailed
 from ..constraint.vocabulary import ConstraintVocabulary
 from ..prefix.explain import Explainer
 from ..prefix.fingerprint import fingerprint_files
+from ..prefix.memory import MemoryTier
 from ..prefix.segments import root_key
 from ..prefix.store import PrefixStore
 from ..slices import Slices
@@ -104,10 +105,11 @@ class LlamaBackend:
         self._guesses = Guesses(options, model, drafter, limit_s=step_target_s)
         self._constraints = open_constraints(vocabulary)
         fingerprint = fingerprint_files(model.files)
+        memory = MemoryTier(options.prefix.ram_bytes, cuttable=model.cuttable)
 
         def open_store(adapters: Adapters) -> PrefixStore:
-            root = root_key(fingerprint, ENGINE.encode(), options.cache_type.encode(), repr(adapters).encode())
-            return PrefixStore(options.prefix, root=root, cuttable=model.cuttable)
+            root = root_key(fingerprint, ENGINE.encode(), options.cache_type.encode(), model.identify_adapters(adapters))
+            return PrefixStore(options.prefix, root=root, cuttable=model.cuttable, memory=memory)
 
         self._cells = Cells(
             model.memory,
@@ -393,6 +395,8 @@ class LlamaBackend:
         for sequence in self._sequences.values():
             if sequence.active:
                 self._vacate(sequence)
+        # Cells of nobody count as zeroed from the moment a step takes them in, done or not.
+        self._cells.memory.clear()
         self._room_changed = True
 
     def _make_room(self, outcome: StepOutcome) -> None:
