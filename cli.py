@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -78,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     pull.add_argument("reference", metavar="OWNER/REPO[:FILE or QUANTIZATION]")
     add("load", _load, "bring a model into the running server's memory").add_argument("model", metavar="ID")
     add("unload", _unload, "take a model out of the running server's memory").add_argument("model", metavar="ID")
+    cache = add("cache", _cache_ls, "list or delete the computed prompts on the disk")
+    actions = cache.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = actions.add_parser("ls", parents=[settings], help="list what is kept of each model")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    clearing = actions.add_parser("clear", parents=[settings], help="delete all of it; servers go on without")
+    clearing.set_defaults(run=_cache_clear)
     return parser
 
 
@@ -185,6 +192,37 @@ def _unload(invocation: Invocation) -> int:
 
     with ControlClient(_server_url(invocation), api_key=invocation.config.server.api_key) as client:
         client.unload(invocation.options.model)
+    return 0
+
+
+def _cache_ls(invocation: Invocation) -> int:
+    from .runtime.prefix_files import list_models
+    from .runtime.tuning.prefix_room import prefix_folder
+
+    models = list_models(prefix_folder(invocation.home))
+    if invocation.options.json:
+        _write_json(models)
+        return 0
+    rows = [
+        (
+            model.model or model.root,
+            str(model.segments),
+            "encrypted" if model.encrypted else "?" if model.tokens is None else str(model.tokens),
+            _gigabytes(model.size_bytes),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(model.used_at)),
+        )
+        for model in models
+    ]
+    _write_table(("MODEL", "SEGMENTS", "TOKENS", "SIZE", "LAST USED"), rows)
+    return 0
+
+
+def _cache_clear(invocation: Invocation) -> int:
+    from .runtime.prefix_files import clear
+    from .runtime.tuning.prefix_room import prefix_folder
+
+    files, size_bytes = clear(prefix_folder(invocation.home))
+    sys.stdout.write(f"Deleted {files} {'file' if files == 1 else 'files'}, {_gigabytes(size_bytes)}.\n")
     return 0
 
 

@@ -16,6 +16,10 @@ import pytest
 from crafted_gguf import make_gguf
 from hub_stand_in import HubStandIn, Repo
 
+from impetus.runtime.frames import PrefixOptions
+from impetus.runtime.worker.prefix.segments import root_key
+from impetus.runtime.worker.prefix.store import PrefixStore
+
 IMPETUS = str(Path(sys.executable).with_name("impetus"))
 
 
@@ -96,6 +100,53 @@ def test_ps_load_and_unload_reach_the_running_server(tmp_path: Path) -> None:
         wrong = impetus(tmp_path, "load", "ecco")
         assert wrong.returncode == 1
         assert "Did you mean 'echo'" in wrong.stderr
+
+
+def keep_prompts(home: Path, label: str, *, sealed: bool = False) -> None:
+    folder = home / "cache" / "prefix"
+    options = PrefixOptions(
+        disk_dir=str(folder), disk_max_bytes=1 << 30, key_path=str(home / "state" / "prefix.key") if sealed else None
+    )
+    store = PrefixStore(options, root=root_key(label.encode()), cuttable=True, label=label)
+    tokens = list(range(600))
+    for begin, end in store.missing(tokens):
+        store.put(tokens, begin, end, bytes(5_000_000))
+    assert store.flush(30)
+    store.close(30)
+
+
+def test_cache_lists_and_deletes_what_is_kept_of_prompts(tmp_path: Path) -> None:
+    assert json.loads(impetus(tmp_path, "cache", "ls", "--json").stdout) == []
+    for label in ("coder-7b", "tiny"):
+        keep_prompts(tmp_path, label)
+    listed = json.loads(impetus(tmp_path, "cache", "ls", "--json").stdout)
+    assert [model["model"] for model in listed] == ["tiny", "coder-7b"]
+    assert [(model["segments"], model["tokens"], model["encrypted"]) for model in listed] == [(3, 600, False)] * 2
+    assert all(15_000_000 < model["size_bytes"] < 15_010_000 for model in listed)
+    head, first, _ = impetus(tmp_path, "cache", "ls").stdout.splitlines()
+    assert head.split() == ["MODEL", "SEGMENTS", "TOKENS", "SIZE", "LAST", "USED"]
+    assert first.split()[:5] == ["tiny", "3", "600", "0.02", "GB"]
+    mine = tmp_path / "cache" / "prefix" / "notes.txt"
+    mine.write_text("not Impetus'")
+    cleared = impetus(tmp_path, "cache", "clear")
+    assert (cleared.returncode, cleared.stdout) == (0, "Deleted 6 files, 0.03 GB.\n")
+    assert list((tmp_path / "cache" / "prefix").iterdir()) == [mine]
+    assert impetus(tmp_path, "cache", "clear").stdout == "Deleted 0 files, 0.00 GB.\n"
+
+
+def test_cache_tells_nothing_of_encrypted_prompts_but_their_size(tmp_path: Path) -> None:
+    keep_prompts(tmp_path, "tiny", sealed=True)
+    (listed,) = json.loads(impetus(tmp_path, "cache", "ls", "--json").stdout)
+    assert (listed["model"], listed["tokens"], listed["segments"], listed["encrypted"]) == (None, None, 3, True)
+    assert listed["root"] == root_key(b"tiny").hex()
+    assert "encrypted" in impetus(tmp_path, "cache", "ls").stdout
+    assert impetus(tmp_path, "cache", "clear").stdout == "Deleted 3 files, 0.02 GB.\n"
+
+
+def test_cache_asks_what_to_do(tmp_path: Path) -> None:
+    done = impetus(tmp_path, "cache")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "ACTION" in done.stderr
 
 
 def test_ps_without_a_server_says_how_to_start_one(tmp_path: Path) -> None:
