@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import llguidance
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import llguidance
 
 
 class ConstraintFailed(Exception):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import llguidance
 import numpy as np
 from numpy.typing import NDArray
 
 from .matcher import FormMatcher, Matcher
+
+if TYPE_CHECKING:
+    import llguidance
 
 
 class PieceIndex:

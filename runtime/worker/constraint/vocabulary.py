@@ -7,15 +7,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-
-import llguidance
+from typing import TYPE_CHECKING
 
 from ...request import Constraint
 from ..backends.backend import Refusal
 from .errors import NotHeld
-from .grammar import to_grammar
 from .matcher import FormMatcher, Matcher
 from .triggered import PieceIndex, TriggeredMatcher, Triggers
+
+if TYPE_CHECKING:
+    import llguidance
 
 MAX_PREPARED = 16
 """Clients send the same few schemas with every turn."""
@@ -23,7 +24,8 @@ MAX_TEXT_BYTES = 256 * 1024
 MAX_TRIGGERS = 16
 SLOW_S = 0.5
 
-_LIMITS = llguidance.LLParserLimits(max_lexer_states=50_000, step_max_items=200_000, verbose_errors=False)
+MAX_LEXER_STATES = 50_000
+MAX_STEP_ITEMS = 200_000
 """Less memory than is usual, and more work for one token: grammars that were written character by character need it."""
 _CONTROL_MARK = b"\xff"
 """The matcher takes a token that begins so as none of a text's; no UTF-8 has this byte."""
@@ -90,6 +92,8 @@ class ConstraintVocabulary:
 
     def _open(self) -> _Opened:
         if self._opened is None:
+            import llguidance  # here and below: it takes memory that only answers with a form need
+
             began_s = time.perf_counter()
             tokens = self._read()
             if not tokens.ends:
@@ -137,8 +141,13 @@ def _prepare(constraint: Constraint, opened: _Opened) -> llguidance.LLMatcher | 
 
 
 def _build(constraint: Constraint, tokenizer: llguidance.LLTokenizer) -> llguidance.LLMatcher:
+    import llguidance
+
+    from .grammar import to_grammar
+
     began_s = time.perf_counter()
-    grammar = llguidance.LLMatcher(tokenizer, to_grammar(constraint), log_level=0, limits=_LIMITS)
+    limits = llguidance.LLParserLimits(max_lexer_states=MAX_LEXER_STATES, step_max_items=MAX_STEP_ITEMS, verbose_errors=False)
+    grammar = llguidance.LLMatcher(tokenizer, to_grammar(constraint), log_level=0, limits=limits)
     if not grammar.is_error():
         # Laying out the first token's choices also shows a grammar that allows nothing at all.
         grammar.compute_bitmask()

@@ -13,9 +13,10 @@ import secrets
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 MASTER_BYTES = 32
 SALT_BYTES = 16
@@ -41,6 +42,8 @@ class Sealer:
 
     def open_head(self, salt: bytes, start: bytes, sealed: bytes) -> bytes | None:
         """Gives back a head; None where anything in it or before it was changed."""
+        from cryptography.exceptions import InvalidTag  # here and below: only who encrypts needs to hold it in memory
+
         with contextlib.suppress(InvalidTag):
             return self._cipher(salt).decrypt(_nonce(0), sealed, start)
         return None
@@ -53,6 +56,8 @@ class Sealer:
 
     def open_state(self, salt: bytes, sealed: bytes) -> bytes | None:
         """Gives back a state; None where anything in it was changed."""
+        from cryptography.exceptions import InvalidTag
+
         cipher, view = self._cipher(salt), memoryview(sealed)
         step = CHUNK_BYTES + TAG_BYTES
         try:
@@ -65,6 +70,8 @@ class Sealer:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _cipher(self, salt: bytes) -> AESGCM:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         return AESGCM(self._derive(b"file key", salt, 32))
 
     def _derive(self, purpose: bytes, data: bytes, size: int) -> bytes:
