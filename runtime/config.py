@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import msgspec
 import tomli_w
+from msgspec import Meta
 
 from .errors import ConfigError
 
@@ -100,6 +101,14 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class AliasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a further name for a model stands for."""
+
+    model: str
+    lora: dict[str, Annotated[float, Meta(ge=-100, le=100)]] = {}
+    """Scales of adapters, by their names."""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings."""
 
@@ -111,6 +120,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hub: HubConfig = HubConfig()
     dashboard: DashboardConfig = DashboardConfig()
     log: LogConfig = LogConfig()
+    aliases: dict[str, AliasConfig] = {}
 
 
 def parse_config(text: str, path: Path | None = None) -> Config:
@@ -130,6 +140,8 @@ def parse_config(text: str, path: Path | None = None) -> Config:
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at ")
         keys = tuple(place.strip("`").removeprefix("$.").replace("[...]", "").split(".")) if place else ()
+        if keys[:1] == ("aliases",):
+            keys = ("aliases", *_wrong_alias(table["aliases"]), *keys[1:])
         name = ".".join(keys) or "settings"
         raise ConfigError(f"{name}: {_in_words(reason)}", path=path, line=_line_of(text, keys)) from error
     _check_ranges(config, text, path)
@@ -199,13 +211,25 @@ def _line_of(text: str, keys: tuple[str, ...]) -> int | None:
     """The line (from 1) of a section or of a setting in it; None where it does not stand on a line of its own."""
     section: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
-            section = (header[1],)
+        if header := re.match(r"\s*\[\s*([\w.\"'-]+)\s*\]", line):
+            section = tuple(part.strip("\"'") for part in header[1].split("."))
             if section == keys:
                 return number
-        elif (name := re.match(r"\s*([\w-]+)\s*=", line)) and (*section, name[1]) == keys[:2]:
-            return number
+        elif (name := re.match(r"\s*(\"[^\"]+\"|'[^']+'|[\w-]+)\s*=", line)) is not None:
+            at = (*section, name[1].strip("\"'"))
+            if at == keys[: max(2, len(section) + 1)]:
+                return number
     return None
+
+
+def _wrong_alias(aliases: object) -> Iterator[str]:
+    """Names the first alias that is wrong: msgspec does not say which entry of a table it was."""
+    for name, settings in cast("dict[str, object]", aliases).items() if isinstance(aliases, dict) else ():
+        try:
+            msgspec.convert(settings, AliasConfig)
+        except msgspec.ValidationError:
+            yield name
+            return
 
 
 def _refuse_unknown(
@@ -222,6 +246,10 @@ def _refuse_unknown(
         inner = fields[name]
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(value, dict):
             _refuse_unknown(cast("dict[str, object]", value), inner, keys, text, path)
+        elif inner == dict[str, AliasConfig] and isinstance(value, dict):
+            for alias, settings in cast("dict[str, object]", value).items():
+                if isinstance(settings, dict):
+                    _refuse_unknown(cast("dict[str, object]", settings), AliasConfig, (*keys, alias), text, path)
 
 
 _LEAST: dict[tuple[str, str], float] = {

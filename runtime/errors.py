@@ -46,13 +46,15 @@ class InvalidRequest(ImpetusError):
 class UnknownModel(InvalidRequest):
     """No model has this id."""
 
-    def __init__(self, model: str, known: Sequence[str]) -> None:
+    def __init__(self, model: str, known: Sequence[str], *, alias: str | None = None) -> None:
+        """States what is missing; the alias is the one in the settings that stands for this model, where one was asked for."""
         near = get_close_matches(model, known, n=1, cutoff=0.5)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         have = (
             f"Models here: {', '.join(known)}." if known else "There is no model here yet: `impetus pull owner/repo` gets one."
         )
-        super().__init__(f"The model '{model}' does not exist.{hint} {have}", param="model", code="model_not_found")
+        whose = "" if alias is None else f", for which the settings' alias '{alias}' stands,"
+        super().__init__(f"The model '{model}'{whose} does not exist.{hint} {have}", param="model", code="model_not_found")
         self.model = model
         self.known = tuple(known)
 

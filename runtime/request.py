@@ -109,6 +109,13 @@ class Adapter(msgspec.Struct, frozen=True):
     scale: float = 1.0
 
 
+class AdapterChoice(msgspec.Struct, frozen=True):
+    """A LoRA adapter by the name or the number that it is listed under."""
+
+    name: str | int
+    scale: float = 1.0
+
+
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
     """How the next token is chosen; a neutral value switches a stage off."""
 
@@ -170,6 +177,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """At most so many tokens are guessed ahead; 0 is none, None as the settings say."""
     cache_prompt: bool = True
     """Whether tokens computed earlier may be taken over, and these be kept."""
+    lora: tuple[AdapterChoice, ...] | None = None
+    """None: those of the alias that `model` names. The runtime finds their files, and gives `adapters` to the engine."""
     adapters: tuple[Adapter, ...] = ()
     echo_tps: float | None = None
     """Tokens per second of the echo engine; 0 is as fast as it can, None its default. Other engines ignore it."""

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
+
 from ..hw.detector import HardwareDetector
 from ..hw.monitor import Monitor
 from ..hw.probes.probe import Probe
@@ -25,10 +27,12 @@ from .frames import Stats
 from .home import Home
 from .journal import Journal, RequestRecord
 from .logbook import LogBook
+from .models.adapter import AdapterFile
 from .models.download import Download, Downloads
 from .models.hub import Hub, HubFile, HubModel
 from .models.model import Model, ModelStatus
 from .models.registry import Registry
+from .naming import Names
 from .questions import AnswerKind, Embedded, Question, Ranked
 from .request import GenerateRequest
 from .scheduling.choices import generate_choices
@@ -84,6 +88,7 @@ class Runtime:
         self._probe = probe
         self._memory_probe = memory_probe
         self._registry = registry
+        self._names = Names(registry, config.aliases)
         self._models: tuple[Model, ...] = ()
         self._listeners: list[Callable[[], None]] = []
         self._scheduler = Scheduler(max_inside=config.scheduler.max_queue + config.engine.max_sequences)
@@ -130,8 +135,16 @@ class Runtime:
         return tuple(self._residency.status(model) for model in self._models)
 
     def resolve(self, model: str) -> Model:
-        """Finds the model a name stands for; raises UnknownModel, with those there are."""
-        return self._registry.resolve(model)
+        """Finds the model that a name or an alias stands for; raises UnknownModel, with those there are."""
+        return self._names.resolve(model)
+
+    def aliases(self) -> dict[str, Model]:
+        """The settings' further names for models, as far as these are on the disk."""
+        return self._names.aliases()
+
+    def adapters(self) -> tuple[AdapterFile, ...]:
+        """The LoRA adapters on the disk, by number."""
+        return self._names.adapters
 
     def engine_stats(self) -> Mapping[str, Stats]:
         """The newest report of each loaded engine, by model id."""
@@ -181,6 +194,9 @@ class Runtime:
             model = self.resolve(request.model)
             record.model = model.id
             check_ability(model, "text", self._models)
+            adapters = self._names.choose_adapters(request.model, model, request.lora)
+            if adapters or request.lora is not None:
+                request = msgspec.structs.replace(request, adapters=adapters, lora=None)
             with self._scheduler.admit():
                 if self._residency.status(model).state != "ready":
                     self.journal.move(record, "loading")

@@ -16,6 +16,7 @@ from ...runtime.events import Admitted, Event, Finished, TextDelta
 from ...runtime.questions import Detokenize, Detokenized, Rendered, Tokenize, Tokenized
 from ...runtime.request import FileText, FillPrompt, GenerateRequest, Sampling
 from ..errors import Failure
+from .lora import AdapterBodies, to_choices
 
 _INT32_MAX = 2**31 - 1
 _HEARTBEAT = b": waiting\n\n"
@@ -54,6 +55,7 @@ class InfillBody(msgspec.Struct, frozen=True, kw_only=True):
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     seed: int | None = None
     cache_prompt: bool | None = None
+    lora: AdapterBodies | None = None
     response_fields: list[str] | None = None
     """Only these are answered, as "content" or "timings/prompt_n"; None and [] are all."""
 
@@ -188,6 +190,7 @@ def to_infill_request(body: InfillBody, model: str) -> GenerateRequest:
         max_tokens=None if body.n_predict is None or body.n_predict < 0 else max(1, body.n_predict),
         stop=tuple(filter(None, stop)),
         cache_prompt=body.cache_prompt is not False,
+        lora=to_choices(body.lora),
     )
 
 

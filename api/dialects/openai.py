@@ -29,6 +29,7 @@ from ...runtime.request import (
     TokenPrompt,
     ToolCall,
 )
+from .lora import AdapterBodies, to_choices
 from .openai_format import FormBody, to_constraint
 from .openai_sampling import TokenId, to_sampling
 
@@ -125,6 +126,8 @@ class GenerationBody(FormBody, frozen=True, kw_only=True):
     """Not given, it is true."""
     draft_tokens: Annotated[int, Meta(ge=0, le=64)] | None = None
     """At most so many tokens are guessed ahead; 0 is none."""
+    lora: AdapterBodies | None = None
+    """[] is none, also where `model` is an alias with adapters."""
     echo_tps: Annotated[float, Meta(ge=0, le=1e9)] | None = None
 
     @property
@@ -218,6 +221,7 @@ def _request(body: GenerationBody, prompt: Prompt, *, max_tokens: int | None, to
         context_limit=min(body.num_ctx, _INT32_MAX) if body.num_ctx is not None else None,
         draft_tokens=body.draft_tokens,
         cache_prompt=body.cache_prompt is not False,
+        lora=to_choices(body.lora),
         echo_tps=body.echo_tps,
     )
 

@@ -119,7 +119,7 @@ class CompletionAnswer(Head, frozen=True, kw_only=True):
 
 
 class ModelEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One model of the list; the last three fields are not OpenAI's, some clients read them."""
+    """One model of the list; what follows `owned_by` is not OpenAI's, some clients read it."""
 
     id: str
     object: Literal["model"]
@@ -131,6 +131,8 @@ class ModelEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """The same, by the name that vLLM gave it."""
     ability: Ability | None = None
     """Whether it gives text, vectors or scores."""
+    parent: str | None = None
+    """The model that an alias stands for."""
 
 
 class ModelList(msgspec.Struct, frozen=True):
@@ -258,11 +260,18 @@ def to_completion_answer(head: Head, prompts: Sequence[Collected]) -> Completion
     )
 
 
-def to_model_entry(status: ModelStatus, *, created: int) -> ModelEntry:
-    """Shows a model as the list has it."""
+def to_model_entry(status: ModelStatus, *, created: int, alias: str | None = None) -> ModelEntry:
+    """Shows a model as the list has it, or an alias of it."""
     context_length = status.context_length or status.model.header.context_length
     return ModelEntry(
-        status.model.id, "model", created, status.model.store, context_length, context_length, status.model.header.ability
+        status.model.id if alias is None else alias,
+        "model",
+        created,
+        status.model.store,
+        context_length,
+        context_length,
+        status.model.header.ability,
+        None if alias is None else status.model.id,
     )
 
 

@@ -1,4 +1,4 @@
-"""llama-server's own routes: gaps, tokens, chat templates."""
+"""llama-server's own routes: gaps, tokens, chat templates, adapters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiohttp import web
 from ...runtime.errors import InvalidRequest
 from ...runtime.questions import ApplyTemplate, Detokenized, Rendered, Tokenized
 from ..body import read_body
-from ..dialects import llama_server, openai
+from ..dialects import llama_server, lora, openai
 from ..keys import RUNTIME
 from ..run import ask, open_run
 from ..stream import stream_answer
@@ -23,6 +23,7 @@ def add_routes(app: web.Application) -> None:
         app.router.add_post(f"{prefix}/tokenize", post_tokenize)
         app.router.add_post(f"{prefix}/detokenize", post_detokenize)
         app.router.add_post(f"{prefix}/apply-template", post_apply_template)
+        app.router.add_get(f"{prefix}/lora-adapters", list_adapters)
 
 
 async def post_infill(request: web.Request) -> web.StreamResponse:
@@ -58,6 +59,13 @@ async def post_apply_template(request: web.Request) -> web.Response:
     question = ApplyTemplate(openai.to_messages(body.messages))
     answer = await ask(request, _choose_model(request, body.model), question, Rendered)
     return web.json_bytes_response(llama_server.to_template_answer(answer), dumps=msgspec.json.encode)
+
+
+async def list_adapters(request: web.Request) -> web.Response:
+    """Lists the LoRA adapters that a request may name."""
+    runtime = request.app[RUNTIME]
+    await runtime.scanned.wait()
+    return web.json_bytes_response(lora.to_entries(runtime.adapters()), dumps=msgspec.json.encode)
 
 
 def _choose_model(request: web.Request, model: str | None) -> str:

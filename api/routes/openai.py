@@ -43,7 +43,12 @@ async def list_models(request: web.Request) -> web.Response:
     """Lists the models that can be served here."""
     runtime = request.app[RUNTIME]
     await runtime.scanned.wait()
-    entries = [_entry(request, status) for status in runtime.statuses() if status.model.problem is None]
+    statuses = {status.model.id: status for status in runtime.statuses() if status.model.problem is None}
+    aliases = {name: statuses[model.id] for name, model in runtime.aliases().items() if model.id in statuses}
+    # An alias hides a model of the same name, as it does in requests.
+    hidden = {name.casefold() for name in aliases}
+    entries = [_entry(request, status, alias) for alias, status in aliases.items()]
+    entries += [_entry(request, status) for id_, status in statuses.items() if id_.casefold() not in hidden]
     return web.json_bytes_response(ModelList(entries), dumps=msgspec.json.encode)
 
 
@@ -51,9 +56,11 @@ async def get_model(request: web.Request) -> web.Response:
     """Shows one model; its id may hold slashes."""
     runtime = request.app[RUNTIME]
     await runtime.scanned.wait()
-    model = runtime.resolve(request.match_info["id"])
+    name = request.match_info["id"]
+    model = runtime.resolve(name)
+    alias = next((alias for alias in runtime.aliases() if alias.casefold() == name.casefold()), None)
     status = next(status for status in runtime.statuses() if status.model.id == model.id)
-    return web.json_bytes_response(_entry(request, status), dumps=msgspec.json.encode)
+    return web.json_bytes_response(_entry(request, status, alias), dumps=msgspec.json.encode)
 
 
 async def post_chat(request: web.Request) -> web.StreamResponse:
@@ -94,5 +101,5 @@ def _head(kind: str, name: str, model: str) -> Head:
     return Head(f"{kind}-{secrets.token_hex(12)}", name, int(time.time()), model, _FINGERPRINT)
 
 
-def _entry(request: web.Request, status: ModelStatus) -> ModelEntry:
-    return to_model_entry(status, created=int(request.app[STARTED_EPOCH_S]))
+def _entry(request: web.Request, status: ModelStatus, alias: str | None = None) -> ModelEntry:
+    return to_model_entry(status, created=int(request.app[STARTED_EPOCH_S]), alias=alias)

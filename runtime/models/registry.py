@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import FormatError, UnknownModel
-from ..formats.detect import detect
+from ..formats.detect import detect, is_gguf
 from ..formats.gguf import SHARD_NAME
+from ..formats.gguf_companion import AdapterHeader, read_adapter
 from ..formats.header import Header
+from .adapter import AdapterFile
 from .model import Model, StoreName
 from .quantization import find_quantization
 from .stores import Find, Store
@@ -34,20 +36,30 @@ class _Reading:
     fingerprint: Fingerprint
     header: Header | None
     problem: str | None
+    adapter: AdapterHeader | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Named:
     find: Find
     store: StoreName
     name: str
-    header: Header
-    problem: str | None
 
     def names(self) -> Iterator[str]:
         """The ids it may have, the shortest first."""
         long = f"{self.find.owner}/{self.name}" if self.find.owner else self.name
         yield from (self.name, long, f"{long}@{self.store}", f"{long}@{self.find.path.parent}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate(_Named):
+    header: Header
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _AdapterCandidate(_Named):
+    header: AdapterHeader
 
 
 class Registry:
@@ -69,6 +81,9 @@ class Registry:
         self._readings: dict[Path, _Reading] = {}
         self._ids: dict[Path, str] = {}
         self._models: dict[str, Model] = {}
+        self._adapters: tuple[AdapterFile, ...] = ()
+        self._adapter_names: dict[Path, str] = {}
+        self._adapter_numbers: dict[Path, int] = {}
         self.headers_read = 0
         """How many models had to be opened so far; those that did not change are not opened again."""
 
@@ -77,9 +92,15 @@ class Registry:
         """What the last scan found, sorted by id."""
         return tuple(self._models.values())
 
+    @property
+    def adapters(self) -> tuple[AdapterFile, ...]:
+        """The LoRA adapters that the last scan found, by number."""
+        return self._adapters
+
     def scan(self) -> tuple[Model, ...]:
         """Looks through the stores and reads the headers of what is new or changed."""
-        candidates = self._candidates()
+        candidates, adapters = self._candidates()
+        self._adapters = self._number(adapters)
         ids = _choose_ids(candidates, self._ids)
         models = [
             Model(ids[candidate.find.path], candidate.find.path, candidate.store, candidate.header, candidate.problem)
@@ -109,8 +130,22 @@ class Registry:
             return starting[0]
         raise UnknownModel(name, tuple(models))
 
-    def _candidates(self) -> list[_Candidate]:
+    def _number(self, candidates: Sequence[_AdapterCandidate]) -> tuple[AdapterFile, ...]:
+        """Gives adapters their names, and new ones the next number: clients know them by either."""
+        self._adapter_names = names = _choose_ids(candidates, self._adapter_names)
+        numbers = self._adapter_numbers
+        for path in sorted(names.keys() - numbers.keys()):
+            numbers[path] = len(numbers)
+        files = [
+            AdapterFile(numbers[path], names[path], path, candidate.header.architecture, candidate.header.size_bytes)
+            for candidate in candidates
+            for path in (candidate.find.path,)
+        ]
+        return tuple(sorted(files, key=lambda file: file.number))
+
+    def _candidates(self) -> tuple[list[_Candidate], list[_AdapterCandidate]]:
         candidates: list[_Candidate] = []
+        adapters: list[_AdapterCandidate] = []
         readings: dict[Path, _Reading] = {}
         seen: set[object] = set()
         for store in self._stores:
@@ -125,6 +160,9 @@ class Registry:
                     continue
                 readings[find.path] = reading
                 header = reading.header
+                if reading.adapter is not None:
+                    seen.add(real)
+                    adapters.append(_AdapterCandidate(find, store.name, _name(find), reading.adapter))
                 if header is None or (find.growing and reading.problem is not None):
                     continue
                 if copy is not None and (*copy, header.size_bytes) in seen:
@@ -133,7 +171,7 @@ class Registry:
                 problem = reading.problem or self._explain_problem(header)
                 candidates.append(_Candidate(find, store.name, _name(find), header, problem))
         self._readings = readings
-        return candidates
+        return candidates, adapters
 
     def _read(self, find: Find) -> _Reading | None:
         """Reads a header, or remembers it; None where the files went away meanwhile."""
@@ -146,7 +184,9 @@ class Registry:
             return known
         self.headers_read += 1
         try:
-            return _Reading(fingerprint, detect(find.path), None)
+            header = detect(find.path)
+            is_companion = header is None and find.path.is_file() and is_gguf(find.path)
+            return _Reading(fingerprint, header, None, read_adapter(find.path) if is_companion else None)
         except FormatError as error:
             log.warning("%s", error.message)
             size = sum(size for _, size, _ in fingerprint)
@@ -176,14 +216,14 @@ def _name(find: Find) -> str:
     return f"{head}-{tail}" if dot and find_quantization(tail) == tail.upper() else stem
 
 
-def _choose_ids(candidates: Sequence[_Candidate], before: dict[Path, str]) -> dict[Path, str]:
+def _choose_ids(candidates: Sequence[_Named], before: dict[Path, str]) -> dict[Path, str]:
     """Gives every model an id of its own: its name where only it has it, else with its owner, its store, its folder.
 
     A model keeps the id it had: clients and loaded engines know it by that.
     """
     ids = {candidate.find.path: before[candidate.find.path] for candidate in candidates if candidate.find.path in before}
     taken = {"echo", *(id_.casefold() for id_ in ids.values())}
-    waiting: list[_Candidate] = [candidate for candidate in candidates if candidate.find.path not in ids]
+    waiting = [candidate for candidate in candidates if candidate.find.path not in ids]
     for level in range(4):
         wanted = [(candidate, list(candidate.names())[level]) for candidate in waiting]
         counts: dict[str, int] = {}

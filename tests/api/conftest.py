@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 from blockbuster import blockbuster_ctx
 
 from impetus.api.server import ApiServer
-from impetus.runtime.config import Config, ModelsConfig, ServerConfig
+from impetus.runtime.config import AliasConfig, Config, ModelsConfig, ServerConfig
 from impetus.runtime.home import find_home
 from impetus.runtime.journal import RequestRecord, Stage
 from impetus.runtime.logbook import LogBook
@@ -49,7 +50,9 @@ Serve = Callable[..., AbstractAsyncContextManager[Live]]
 
 
 @asynccontextmanager
-async def serve_echo(folder: Path, *, starter: bool = False, **server: object) -> AsyncIterator[Live]:
+async def serve_echo(
+    folder: Path, *, starter: bool = False, aliases: dict[str, object] | None = None, **server: object
+) -> AsyncIterator[Live]:
     """Opens a runtime with the echo engine, maybe the starter model too, and a server.
 
     Whatever of the API blocks the loop is an error.
@@ -57,6 +60,7 @@ async def serve_echo(folder: Path, *, starter: bool = False, **server: object) -
     config = Config(
         server=ServerConfig(port=0, **server),  # type: ignore[arg-type]
         models=ModelsConfig(huggingface_cache=False, starter=starter, load_at_start=False),
+        aliases=msgspec.convert(aliases or {}, dict[str, AliasConfig]),
     )
     runtime = open_runtime(
         config,

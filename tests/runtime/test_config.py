@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from impetus.runtime.config import Config, parse_config, read_config, write_setting
+from impetus.runtime.config import AliasConfig, Config, parse_config, read_config, write_setting
 from impetus.runtime.errors import ConfigError
 from impetus.runtime.home import find_config, find_home
 
@@ -37,6 +37,11 @@ def test_every_setting_in_the_shipped_file_has_a_comment() -> None:
         ("[server\nport = 1\n", 1, ["TOML"]),
         ("port = 1\n", 1, ["port"]),
         ("[dashboard]\nkeys = { quit = 3 }\n", 2, ["dashboard.keys", "str"]),
+        ("[aliases]\na = { model = 'm' }\nb = { modle = 'm' }\n", 3, ["aliases.b.modle", "model"]),
+        ("[aliases]\n'my coder' = { model = 1 }\n", 2, ["aliases.my coder.model", "expected str"]),
+        ("[aliases.a]\nmodel = 'm'\n[aliases.'b']\nmodel = 'm'\nlora = { x = 'y' }\n", 5, ["aliases.b.lora", "float"]),
+        ("[aliases]\na = { lora = { x = 1.0 } }\n", 2, ["aliases.a", "model"]),
+        ("[aliases]\na = 'm'\n", 2, ["aliases.a", "object"]),
     ],
 )
 def test_a_wrong_file_is_refused_with_file_line_and_the_nearest_name(
@@ -49,6 +54,11 @@ def test_a_wrong_file_is_refused_with_file_line_and_the_nearest_name(
     assert caught.value.message.startswith(f"{path}:{line}: "), caught.value.message
     for word in words:
         assert word in caught.value.message
+
+
+def test_aliases_stand_for_models_and_adapters() -> None:
+    config = parse_config("[aliases]\ncoder = { model = 'm', lora = { 'a b' = 0.5, c = 1 } }\n[aliases.plain]\nmodel = 'm'\n")
+    assert config.aliases == {"coder": AliasConfig("m", {"a b": 0.5, "c": 1.0}), "plain": AliasConfig("m")}
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -18,6 +18,10 @@ IDLE_CELLS = 2048
 """So many cells of ended sequences cost the running ones nothing that can be measured; each step looks at all cells, also at
 those it then leaves out."""
 
+MOST_STORES = 8
+"""Each has a thread of its own, and there is one for every mixture of adapters that clients think of."""
+CLOSE_FOR_S = 0.05
+
 Adapters = tuple[Adapter, ...]
 log = logging.getLogger(__name__)
 
@@ -75,6 +79,7 @@ class Cells:
         """By slot, the least recently used first."""
         self._tries: dict[Adapters, TokenTrie[int]] = {}
         self._stores: dict[Adapters, PrefixStore] = {}
+        """The least recently used first."""
         self._open_store = open_store
 
     @property
@@ -84,9 +89,13 @@ class Cells:
 
     def store(self, adapters: Adapters) -> PrefixStore:
         """The store of the states that were computed under these adapters."""
-        if adapters not in self._stores:
-            self._stores[adapters] = self._open_store(adapters)
-        return self._stores[adapters]
+        store = self._stores.pop(adapters, None)
+        if store is None:
+            if len(self._stores) >= MOST_STORES:
+                self._stores.pop(next(iter(self._stores))).close(CLOSE_FOR_S)
+            store = self._open_store(adapters)
+        self._stores[adapters] = store
+        return store
 
     def take_slot(self) -> int:
         """Gives a free slot; where there is none, what is worth least goes."""

@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import re
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -15,6 +16,7 @@ from llama_cpp import llama_cpp as native
 
 from ...frames import CacheType, LoadOptions
 from ...request import Adapter
+from ..prefix.fingerprint import fingerprint_files
 from .backend import LoadError
 from .llama_abort import AbortFlag
 from .llama_log import LlamaLog
@@ -50,6 +52,7 @@ class LlamaModel:
         self._log = LlamaLog()
         self._adapters: dict[str, native.llama_adapter_lora_p] = {}
         """By path; freed with the model."""
+        self._adapter_prints: dict[str, bytes] = {}
         native.llama_backend_init()
         self.system_info = native.llama_print_system_info().decode().strip(" |")
         self._model = self._open_model(path, options, on_progress)
@@ -106,12 +109,17 @@ class LlamaModel:
         if path in self._adapters:
             return
         if not Path(path).is_file():
-            raise LoadError(f"there is no adapter {path}.")
+            raise LoadError(f"there is no adapter {Path(path).name}.")
         self._log.forget()
         adapter = native.llama_adapter_lora_init(self._model, os.fsencode(path))
         if not adapter:
-            raise LoadError(f"the adapter {path} does not fit this model. {self._log.why()}".strip())
+            raise LoadError(f"the adapter {Path(path).name} does not fit this model. {self._log.why()}".strip())
         self._adapters[path] = adapter
+        self._adapter_prints[path] = fingerprint_files([Path(path)])
+
+    def identify_adapters(self, adapters: Sequence[Adapter]) -> bytes:
+        """Gives bytes that tell opened adapters and their scales from others, wherever their files lie."""
+        return b"".join(self._adapter_prints[one.path] + struct.pack("<d", one.scale) for one in adapters)
 
     def use_adapters(self, adapters: Sequence[Adapter]) -> None:
         """Puts opened adapters over the weights for the computations that follow, in place of those before."""

@@ -98,6 +98,22 @@ def test_halves_hidden_folders_and_companions_are_passed_over(tmp_path: Path) ->
     assert ids(in_folder(tmp_path)) == ["no-suffix"]
 
 
+def test_adapters_are_listed_apart_and_keep_their_numbers(tmp_path: Path) -> None:
+    lora = {"general.architecture": "llama", "general.type": "adapter", "adapter.type": "lora"}
+    write(tmp_path / "base.gguf")
+    write(tmp_path / "m.gguf", make_gguf(lora, []))
+    write(tmp_path / "o" / "r" / "z.gguf", make_gguf(lora, []))
+    write(tmp_path / "awake-by-words.gguf", make_gguf({**lora, "adapter.alora.invocation_tokens": [1]}, []))
+    registry = in_folder(tmp_path)
+    assert ids(registry) == ["base"]
+    assert [(file.number, file.name, file.architecture) for file in registry.adapters] == [(0, "m", "llama"), (1, "z", "llama")]
+    write(tmp_path / "a.gguf", make_gguf(lora, []))
+    write(tmp_path / "p" / "r" / "z.gguf", make_gguf(lora, []))
+    (tmp_path / "m.gguf").unlink()
+    registry.scan()
+    assert [(file.number, file.name) for file in registry.adapters] == [(1, "z"), (2, "a"), (3, "p/z")]
+
+
 def test_a_damaged_file_is_listed_with_its_problem(tmp_path: Path) -> None:
     write(tmp_path / "Broken-Q4_K_M.gguf", make_gguf()[:-10])
     write(tmp_path / "Fine-Q4_0.gguf")
@@ -112,7 +128,7 @@ def test_a_damaged_file_is_listed_with_its_problem(tmp_path: Path) -> None:
 def test_shards_are_one_model_and_a_missing_one_is_told(tmp_path: Path) -> None:
     for index in range(2):
         metadata = {**(LLAMA if index == 0 else {}), "split.no": index, "split.count": 2}
-        write(tmp_path / f"Big-Q4_0-0000{index + 1}-of-00002.gguf", make_gguf(metadata, [TENSORS[index]] * (index + 1)))
+        write(tmp_path / f"Big-Q4_0-0000{index + 1}-of-00002.gguf", make_gguf(metadata, TENSORS[index : 2 * index + 1]))
     registry = in_folder(tmp_path)
     (model,) = registry.scan()
     assert (model.id, model.header.shards, model.problem) == ("Big-Q4_0", 2, None)

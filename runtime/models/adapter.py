@@ -1,0 +1,67 @@
+"""LoRA adapters as they lie on the disk, and how a request's names find them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InvalidRequest
+from ..request import Adapter, AdapterChoice
+from .model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFile:
+    """One adapter that can be named in a request."""
+
+    number: int
+    """From 0; stays the same while the program runs."""
+    name: str
+    path: Path
+    architecture: str | None
+    """Of the models it was made for."""
+    size_bytes: int
+
+
+def choose_adapters(
+    wanted: Sequence[AdapterChoice], model: Model, files: Sequence[AdapterFile], *, param: str = "lora"
+) -> tuple[Adapter, ...]:
+    """Finds the files of the adapters that are wanted; those with the scale 0 change nothing and are left out.
+
+    Args:
+        wanted: what the request names.
+        model: what the adapters are put over.
+        files: all there are.
+        param: the request's field, for messages.
+
+    Raises:
+        InvalidRequest: there is no such adapter, or it was made for another architecture.
+    """
+    found: dict[str, Adapter] = {}
+    for choice in wanted:
+        file = _find(choice.name, files, model, param)
+        if str(file.path) in found:
+            raise InvalidRequest(f"'{param}': the adapter '{file.name}' is named twice.", param=param, code="invalid_value")
+        if model.header.format != "gguf" or file.architecture != model.header.architecture:
+            raise InvalidRequest(
+                f"'{param}': the adapter '{file.name}' was made for the architecture '{file.architecture}'; "
+                f"'{model.id}' is '{model.header.architecture or model.header.format}'.",
+                param=param,
+                code="invalid_value",
+            )
+        found[str(file.path)] = Adapter(str(file.path), choice.scale)
+    # In one order, so that the same adapters find what was computed under them.
+    return tuple(adapter for _, adapter in sorted(found.items()) if adapter.scale)
+
+
+def _find(name: str | int, files: Sequence[AdapterFile], model: Model, param: str) -> AdapterFile:
+    for file in files:
+        if name in (file.number, file.name):
+            return file
+    folded = [file for file in files if isinstance(name, str) and file.name.casefold() == name.casefold()]
+    if len(folded) == 1:
+        return folded[0]
+    fitting = ", ".join(f"{file.name} ({file.number})" for file in files if file.architecture == model.header.architecture)
+    there = f"Adapters for '{model.id}': {fitting}." if fitting else f"There is none for '{model.id}' in the models folder."
+    raise InvalidRequest(f"'{param}': there is no adapter '{name}'. {there}", param=param, code="adapter_not_found")
