@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import re
-
-import llguidance
 
 from ...request import Constraint
 from .errors import NotHeld
@@ -15,36 +14,62 @@ from .schema import translate_schema
 BETWEEN = r"(?: |\n[ \t]{0,20})"
 """What may stand between two parts of a JSON text, once: a space, or a new line with its indentation. With more a small model
 writes blanks until its tokens are used up."""
-_OBJECT = '{"type": "object"}'
-_LARK = re.compile(r"^\s*%llguidance\b")
 _ESCAPES = 'nrbtf\\"'
 """What may follow a backslash. A name spelled with \\u is another one to the matcher, but the same to whoever reads it."""
+_OBJECT = '{"type": "object"}'
+_LARK = re.compile(r"^\s*%llguidance\b")
+_DECODER = json.JSONDecoder()
+_INLINE_SCHEMA = re.compile(r"%json\s*(?=\{)")
 
 
 def to_grammar(constraint: Constraint) -> str:
     """Translates a constraint; raises NotHeld where it is malformed or cannot be held."""
+    from llguidance import LLMatcher  # what answers without a constraint need not pay for
+
     match constraint.kind:
         case "json_object":
             return _json_grammar(_OBJECT)
         case "json_schema":
             return _json_grammar(translate_schema(constraint.text))
         case "gbnf" if not _LARK.match(constraint.text):
-            return llguidance.LLMatcher.grammar_from_lark(gbnf_to_lark(constraint.text))
+            return LLMatcher.grammar_from_lark(gbnf_to_lark(constraint.text))
         case "gbnf" | "lark":
             _check_repetitions(constraint.text)
-            return llguidance.LLMatcher.grammar_from_lark(constraint.text)
+            return LLMatcher.grammar_from_lark(_hold_schemas(constraint.text))
         case "regex":
             _check_repetitions(constraint.text)
-            return llguidance.LLMatcher.grammar_from_regex(constraint.text)
+            return LLMatcher.grammar_from_regex(constraint.text)
 
 
 def _json_grammar(schema: str) -> str:
+    from llguidance import LLMatcher
+
     try:
-        return llguidance.LLMatcher.grammar_from_json_schema(
+        return LLMatcher.grammar_from_json_schema(
             schema, overrides={"whitespace_pattern": BETWEEN, "json_allowed_escapes": _ESCAPES}
         )
     except ValueError as error:
         raise NotHeld(str(error)) from error
+
+
+def _hold_schemas(text: str) -> str:
+    """Holds the schemas within a grammar (`%json {…}`) as those that come alone."""
+    parts: list[str] = []
+    at = 0
+    for match in _INLINE_SCHEMA.finditer(text):
+        if match.start() < at:
+            continue
+        try:
+            _, end = _DECODER.raw_decode(text, match.end())
+        except (ValueError, RecursionError) as error:
+            raise NotHeld(f"a schema within the grammar is not valid JSON: {error}") from error
+        schema = {
+            **json.loads(translate_schema(text[match.end() : end])),
+            "x-guidance": {"whitespace_pattern": BETWEEN, "json_allowed_escapes": _ESCAPES},
+        }
+        parts += [text[at : match.end()], json.dumps(schema)]
+        at = end
+    return "".join((*parts, text[at:]))
 
 
 def _check_repetitions(text: str) -> None:

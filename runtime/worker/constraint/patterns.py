@@ -53,7 +53,7 @@ def _none_of(words: set[str]) -> str:
         if word:
             branches.setdefault(word[0], set()).add(word[1:])
     if not branches:
-        return "(?s:.)+"
+        return "(?s:.)+" if "" in words else "(?s:.)*"
     options = [] if "" in words else [""]
     options.append(f"[^{''.join(map(_escape, branches))}](?s:.)*")
     options.extend(f"{_escape(first)}{_none_of(rest)}" for first, rest in branches.items())

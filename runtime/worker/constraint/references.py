@@ -9,6 +9,9 @@ from urllib.parse import unquote
 from .errors import NotHeld
 from .negation import Json
 
+_VALUES = frozenset({"enum", "const", "default", "examples"})
+"""Keywords that hold values and no schemas."""
+
 
 class References:
     """Finds the places in one schema."""
@@ -67,7 +70,7 @@ def _walk(root: Json) -> Iterator[dict[str, Json]]:
         one = waiting.pop()
         if isinstance(one, dict):
             yield one
-            waiting.extend(one.values())
+            waiting.extend(value for keyword, value in one.items() if keyword not in _VALUES)
         elif isinstance(one, list):
             waiting.extend(one)
 

@@ -248,7 +248,7 @@ class _Translation:
                 {"properties": {name: True for name in names if isinstance(name, str)}, "additionalProperties": False}
             )
         elif isinstance(value, dict) and value.keys() <= {"pattern", "minLength", "maxLength"} and not schema.get("properties"):
-            pattern = value.get("pattern") if len(value) == 1 else _length_pattern(value)
+            pattern = value.get("pattern") if value.keys() == {"pattern"} else _length_pattern(value)
             if not isinstance(pattern, str) or schema.get("patternProperties"):
                 _unsupported("propertyNames", path)
             _check_pattern(pattern, path)

@@ -25,8 +25,9 @@ MAX_TRIGGERS = 16
 SLOW_S = 0.5
 
 MAX_LEXER_STATES = 50_000
+"""Less memory than llguidance takes by itself, up to 2 KB for each."""
 MAX_STEP_ITEMS = 200_000
-"""Less memory than is usual, and more work for one token: grammars that were written character by character need it."""
+"""More work for one token: grammars that are held character by character need it."""
 _CONTROL_MARK = b"\xff"
 """The matcher takes a token that begins so as none of a text's; no UTF-8 has this byte."""
 
