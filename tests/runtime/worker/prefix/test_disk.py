@@ -185,6 +185,10 @@ def assert_full_disk_is_told_once(store: PrefixStore, folder: Path, caplog: pyte
     for seed in range(900, 905):
         put(store, prompt_of(seed))
         assert store.flush(30)
+    late = [8] * 256
+    store.put(late, 0, 256, bytes(100))
+    assert store.flush(30)
+    assert store.match(late, prefill_tps=None) == [], "the tier writes again"
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == 1, warnings
     assert str(folder) in warnings[0]
