@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     home = find_home(os.environ.get("IMPETUS_HOME"))
     try:
-        config, config_path = find_config(home, named=options.config, folder=Path.cwd())
+        config, config_path = find_config(home, named=vars(options).get("config"), folder=Path.cwd())
         run: Callable[[Invocation], int] = options.run
         return run(Invocation(options, home, _apply(options, config), config_path))
     except ImpetusError as error:
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="impetus", parents=[settings, serving], description="Serves local language models and shows what the machine does."
     )
     parser.add_argument("--version", action="version", version=f"impetus {version('impetus-llm')}")
-    parser.set_defaults(run=_dashboard, config=None)
+    parser.set_defaults(run=_dashboard)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", description="without one, the dashboard opens")
 
     def add(

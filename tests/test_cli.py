@@ -216,3 +216,11 @@ async def test_pull_makes_a_model_that_ls_lists(tmp_path: Path) -> None:
         assert "someone/nothing" in missing.stderr
     models = json.loads(impetus(tmp_path, "ls", "--json").stdout)
     assert [model["id"] for model in models if model["store"] == "impetus"] == ["tiny-Q4_0"]
+
+
+def test_settings_may_be_named_before_or_behind_the_command(tmp_path: Path) -> None:
+    path = tmp_path / "other.toml"
+    path.write_text("[server]\nprot = 1\n")
+    for arguments in (["--config", str(path), "ls"], ["ls", "--config", str(path)]):
+        told = impetus(tmp_path, *arguments)
+        assert (told.returncode, "other.toml:2" in told.stderr) == (2, True)
