@@ -6,9 +6,11 @@ import asyncio
 import json
 import os
 import signal
+from typing import Literal
 
 import pytest
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, BadRequestError
+from pydantic import BaseModel, Field
 
 CHAT = "/v1/chat/completions"
 QUESTION = [{"role": "user", "content": "Name a colour."}]
@@ -65,6 +67,39 @@ async def test_the_starter_model_answers_the_same_whole_and_streamed(serve) -> N
         assert first.choices[0].message.content == again.choices[0].message.content
         two = await client.chat.completions.create(**seeded, n=2)
         assert [choice.index for choice in two.choices] == [0, 1]
+
+
+class Finish(BaseModel):
+    glossy: bool
+
+
+class Colour(BaseModel):
+    name: Literal["red", "green", "blue"]
+    brightness: int = Field(ge=0, le=100)
+    finish: Finish | None
+
+
+@pytest.mark.engine
+async def test_the_sdks_own_schema_is_held_for_each_choice(serve) -> None:
+    async with (
+        serve(starter=True) as live,
+        AsyncOpenAI(base_url=live.url + "/v1", api_key="any", max_retries=0, timeout=60) as client,
+    ):
+        asked = {"model": "smollm2", "messages": QUESTION, "temperature": 1, "max_tokens": 300}
+        found = await client.chat.completions.parse(**asked, response_format=Colour, n=2)
+        assert [choice.finish_reason for choice in found.choices] == ["stop", "stop"]
+        assert all(isinstance(choice.message.parsed, Colour) for choice in found.choices)
+        stream = await client.chat.completions.create(**asked, response_format={"type": "json_object"}, stream=True, stop=["}"])
+        assert [chunk async for chunk in stream][1].choices[0].delta.content == "{"
+        grammar = {"grammar": 'root ::= "red" | "green"'}
+        assert (await client.chat.completions.create(**asked, extra_body=grammar)).choices[0].message.content in {
+            "red",
+            "green",
+        }
+        wrong = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "array", "contains": {}}}}
+        with pytest.raises(BadRequestError, match="'contains'") as caught:
+            await client.chat.completions.create(**asked, response_format=wrong)
+        assert (caught.value.param, caught.value.code) == ("response_format", "invalid_value")
 
 
 @pytest.mark.engine
