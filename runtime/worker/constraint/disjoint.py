@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from .negation import Json, Schema
+from .json_types import Json, Schema
 
 MAX_DEPTH = 4
 _ALL = frozenset({"null", "boolean", "number", "string", "array", "object"})
 
 
-def are_disjoint(one: Json, other: Json, resolve: Callable[[str], Json], *, depth: int = 0) -> bool:
+def are_disjoint(
+    one: Json, other: Json, resolve: Callable[[str], Json], spend: Callable[[int], None], *, depth: int = 0
+) -> bool:
     """Whether it is certain that no value is of both schemas."""
     if one is False or other is False:
         return True
@@ -18,10 +20,11 @@ def are_disjoint(one: Json, other: Json, resolve: Callable[[str], Json], *, dept
         return False
     # Everything that holds at the same time: a contradiction between any two of them is enough.
     left, right = list(_parts(one, resolve, 0)), list(_parts(other, resolve, 0))
+    spend(len(left) * len(right))
     if any(_contradict(a, b) for a in left for b in right):
         return True
     only_objects = any(_kinds(part) == {"object"} for part in (*left, *right))
-    return only_objects and _differ_in_property(left, right, resolve, depth)
+    return only_objects and _differ_in_property(left, right, resolve, spend, depth)
 
 
 def _parts(schema: Json, resolve: Callable[[str], Json], depth: int) -> Iterator[Schema]:
@@ -42,11 +45,13 @@ def _contradict(one: Schema, other: Schema) -> bool:
     return left is not None and right is not None and not any(_same(a, b) for a in left for b in right)
 
 
-def _differ_in_property(left: list[Schema], right: list[Schema], resolve: Callable[[str], Json], depth: int) -> bool:
+def _differ_in_property(
+    left: list[Schema], right: list[Schema], resolve: Callable[[str], Json], spend: Callable[[int], None], depth: int
+) -> bool:
     """Whether a property that each such object has is never of both schemas."""
     needed = {name for part in (*left, *right) for name in _names(part)}
     return any(
-        are_disjoint(mine, theirs, resolve, depth=depth + 1)
+        are_disjoint(mine, theirs, resolve, spend, depth=depth + 1)
         for name in needed
         for mine in _schemas_of(left, name)
         for theirs in _schemas_of(right, name)

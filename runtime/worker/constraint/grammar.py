@@ -8,12 +8,14 @@ import re
 from ...request import Constraint
 from .errors import NotHeld
 from .gbnf import gbnf_to_lark
-from .patterns import MAX_PRODUCT, repetition_product
+from .patterns import MAX_LENGTH, MAX_PRODUCT, repetition_product
 from .schema import translate_schema
 
 BETWEEN = r"(?: |\n[ \t]{0,20})"
 """What may stand between two parts of a JSON text, once: a space, or a new line with its indentation. With more a small model
 writes blanks until its tokens are used up."""
+MAX_GRAMMAR = 48 * 1024
+"""Characters of a grammar without the schemas in it."""
 _ESCAPES = 'nrbtf\\"'
 """What may follow a backslash. A name spelled with \\u is another one to the matcher, but the same to whoever reads it."""
 _OBJECT = '{"type": "object"}'
@@ -32,12 +34,12 @@ def to_grammar(constraint: Constraint) -> str:
         case "json_schema":
             return _json_grammar(translate_schema(constraint.text))
         case "gbnf" if not _LARK.match(constraint.text):
+            _check_text(constraint.text, MAX_GRAMMAR, counts=False)
             return LLMatcher.grammar_from_lark(gbnf_to_lark(constraint.text))
         case "gbnf" | "lark":
-            _check_repetitions(constraint.text)
             return LLMatcher.grammar_from_lark(_hold_schemas(constraint.text))
         case "regex":
-            _check_repetitions(constraint.text)
+            _check_text(constraint.text, MAX_LENGTH)
             return LLMatcher.grammar_from_regex(constraint.text)
 
 
@@ -67,11 +69,16 @@ def _hold_schemas(text: str) -> str:
             **json.loads(translate_schema(text[match.end() : end])),
             "x-guidance": {"whitespace_pattern": BETWEEN, "json_allowed_escapes": _ESCAPES},
         }
-        parts += [text[at : match.end()], json.dumps(schema)]
+        parts += text[at : match.end()], json.dumps(schema)
         at = end
-    return "".join((*parts, text[at:]))
+    parts.append(text[at:])
+    _check_text("".join(parts[::2]), MAX_GRAMMAR)
+    return "".join(parts)
 
 
-def _check_repetitions(text: str) -> None:
-    if repetition_product(text) > MAX_PRODUCT:
+def _check_text(text: str, longest: int, *, counts: bool = True) -> None:
+    """Bounds what the matcher must lay out; in a grammar by characters (GBNF) counted repetitions cost nothing."""
+    if len(text) > longest:
+        raise NotHeld(f"it is longer than {longest} characters")
+    if counts and repetition_product(text) > MAX_PRODUCT:
         raise NotHeld("it repeats its parts too often")

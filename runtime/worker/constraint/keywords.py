@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .negation import Json
+from .json_types import Json
 
 KEPT = frozenset(
     {

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
+from .json_types import Json, Schema
+from .keywords import CONSTRAINING
 from .patterns import none_of
-
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-Schema = dict[str, Json]
 
 _TYPES = ("null", "boolean", "number", "string", "array", "object")
 _OPPOSITES: dict[str, tuple[str, str]] = {
@@ -31,18 +30,19 @@ class NotExact(Exception):
     """A schema's opposite cannot be written as a schema; the text is the keyword at fault."""
 
 
-def negate(schema: Json, resolve: Callable[[str], Json], *, constraining: Callable[[str], bool], depth: int = 0) -> Json:
+def negate(schema: Json, resolve: Callable[[str], Json], spend: Callable[[], None], *, depth: int = 0) -> Json:
     """Gives the schema of all values that are not of this one.
 
     Args:
         schema: what is denied.
         resolve: finds what a `$ref` names.
-        constraining: whether a keyword constrains values.
+        spend: takes note of each schema that is looked at.
         depth: how far down this is.
 
     Raises:
         NotExact: there is none.
     """
+    spend()
     if isinstance(schema, bool):
         return not schema
     if not isinstance(schema, dict):
@@ -51,14 +51,14 @@ def negate(schema: Json, resolve: Callable[[str], Json], *, constraining: Callab
         raise NotExact("$ref")
 
     def inner(one: Json) -> Json:
-        return negate(one, resolve, constraining=constraining, depth=depth + 1)
+        return negate(one, resolve, spend, depth=depth + 1)
 
     # A value fails a schema where it fails one of its keywords.
     options: list[Json] = []
     for keyword, value in schema.items():
         if keyword == "$ref" and isinstance(value, str):
             options.append(inner(resolve(value)))
-        elif constraining(keyword):
+        elif keyword in CONSTRAINING:
             options.extend(_negate_keyword(keyword, value, inner))
     return {"anyOf": options} if options else False
 

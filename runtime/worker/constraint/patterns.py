@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 MAX_PRODUCT = 10_000
 """The most that counted repetitions inside one another may come to; the matcher lays such a pattern out as a whole."""
+MAX_LENGTH = 16 * 1024
+"""Of a pattern; one of 200,000 characters can take gigabytes."""
 MAX_WORD = 100
 """The longest text that a pattern can be made to leave out."""
 

@@ -7,7 +7,7 @@ from typing import NoReturn
 from urllib.parse import unquote
 
 from .errors import NotHeld
-from .negation import Json
+from .json_types import Json
 
 _VALUES = frozenset({"enum", "const", "default", "examples"})
 """Keywords that hold values and no schemas."""

@@ -16,16 +16,18 @@ import msgspec
 
 from .disjoint import are_disjoint
 from .errors import NotHeld
+from .json_types import Json, Schema
 from .keywords import CONSTRAINING, FORMATS, IDLE_FORMATS, IN_PLACE, KEPT, REFUSED
-from .negation import Json, NotExact, Schema, negate
-from .patterns import MAX_PRODUCT, repetition_product
+from .limits import Budget, check_patterns
+from .negation import NotExact, negate
+from .patterns import MAX_LENGTH, MAX_PRODUCT, repetition_product
 from .references import References
 
 MAX_DEPTH = 48
 MAX_PROPERTIES = 1000
 """Of one object; the time to lay one out grows with the square."""
 MAX_ALL_PROPERTIES = 4000
-MAX_MULTIPLE = 10_000_000
+MAX_MULTIPLE = 100_000
 """The least common multiple of all `multipleOf`, without the decimal point; a matcher keeps the remainder as its state."""
 MAX_OVERLAPPING = 8
 """Options of a `oneOf` that are told apart by leaving each other out."""
@@ -47,8 +49,7 @@ def translate_schema(text: str) -> str:
         raise NotHeld(f"the schema is not valid JSON: {error}") from error
     except RecursionError as error:
         raise NotHeld("the schema is nested too deeply") from error
-    # The matcher wants an object around `true` and `false`, too.
-    return json.dumps(translated if isinstance(translated, dict) else {"allOf": [translated]})
+    return json.dumps(translated)
 
 
 class _Translation:
@@ -57,6 +58,7 @@ class _Translation:
     def __init__(self, root: Json) -> None:
         self._root = root
         self._references = References(root)
+        self._budget = Budget()
         self._names: dict[str, str] = {}
         """What each referenced place is called in the result."""
         self._waiting: list[str] = []
@@ -65,7 +67,7 @@ class _Translation:
         self._multiple = (1, 0)
         """The least common multiple of all so far: digits, and how many stand behind the point."""
 
-    def run(self) -> Json:
+    def run(self) -> Schema:
         """Translates the root, and whatever it refers to."""
         body = self._schema(self._root, "", 0)
         definitions: dict[str, Json] = {}
@@ -74,7 +76,10 @@ class _Translation:
             definitions[self._names[place]] = self._schema(
                 self._references.find(f"#{place}"), place.strip("/").replace("/", "."), 0
             )
-        return {**body, "$defs": definitions} if definitions and isinstance(body, dict) else body
+        # The matcher wants an object around `true` and `false`, too.
+        whole: Schema = {**(body if isinstance(body, dict) else {"allOf": [body]}), "$defs": definitions}
+        check_patterns(whole, self._budget)
+        return whole
 
     def _schema(self, schema: Json, path: str, depth: int) -> Json:
         if isinstance(schema, bool):
@@ -83,6 +88,7 @@ class _Translation:
             _refuse(f"a schema must be an object or a boolean{_at(path)}")
         if depth > MAX_DEPTH:
             _refuse("the schema is nested too deeply")
+        self._budget.spend()
         result: Schema = {}
         others: list[Json] = []
         """What must hold besides, from keywords that were rewritten."""
@@ -193,7 +199,9 @@ class _Translation:
         if not isinstance(value, list):
             _refuse(f"a list is expected{_at(path)}")
         find = self._references.find
-        if not all(are_disjoint(one, other, find) for at, one in enumerate(value) for other in value[at + 1 :]):
+        if not all(
+            are_disjoint(one, other, find, self._budget.spend) for at, one in enumerate(value) for other in value[at + 1 :]
+        ):
             if len(value) > MAX_OVERLAPPING:
                 _refuse(
                     f"the keyword 'oneOf'{_at(path)} with more than {MAX_OVERLAPPING} options that may overlap is not supported"
@@ -204,7 +212,7 @@ class _Translation:
 
     def _opposite(self, value: Json, keyword: str, path: str) -> Json:
         try:
-            return negate(value, self._references.find, constraining=CONSTRAINING.__contains__)
+            return negate(value, self._references.find, self._budget.spend)
         except NotExact as error:
             _refuse(f"the keyword '{keyword}'{_at(path)} is not supported around '{error}'")
 
@@ -280,6 +288,8 @@ def _length_pattern(value: Mapping[str, Json]) -> str | None:
 
 
 def _check_pattern(pattern: str, path: str) -> None:
+    if len(pattern) > MAX_LENGTH:
+        _refuse(f"a pattern{_at(path)} is longer than {MAX_LENGTH} characters")
     if repetition_product(pattern) > MAX_PRODUCT:
         _refuse(f"a pattern{_at(path)} repeats its parts too often")
 

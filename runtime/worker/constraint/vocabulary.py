@@ -26,6 +26,8 @@ SLOW_S = 0.5
 
 MAX_LEXER_STATES = 50_000
 """Less memory than llguidance takes by itself, up to 2 KB for each."""
+MAX_ROW_ITEMS = 20_000
+"""An object with a thousand optional properties has several thousand ways to go on."""
 MAX_STEP_ITEMS = 200_000
 """More work for one token: grammars that are held character by character need it."""
 _CONTROL_MARK = b"\xff"
@@ -147,7 +149,9 @@ def _build(constraint: Constraint, tokenizer: llguidance.LLTokenizer) -> llguida
     from .grammar import to_grammar
 
     began_s = time.perf_counter()
-    limits = llguidance.LLParserLimits(max_lexer_states=MAX_LEXER_STATES, step_max_items=MAX_STEP_ITEMS, verbose_errors=False)
+    limits = llguidance.LLParserLimits(
+        max_items_in_row=MAX_ROW_ITEMS, max_lexer_states=MAX_LEXER_STATES, step_max_items=MAX_STEP_ITEMS, verbose_errors=False
+    )
     grammar = llguidance.LLMatcher(tokenizer, to_grammar(constraint), log_level=0, limits=limits)
     if not grammar.is_error():
         # Laying out the first token's choices also shows a grammar that allows nothing at all.
@@ -166,4 +170,8 @@ def _in_our_words(why: str) -> str:
     said = next((line for line in lines if line.startswith("error: ")), lines[0] if lines else "")
     if not said or said.startswith("NoExtension"):
         return "no text fits it"
-    return said.removeprefix("error: ").partition(" Enable '")[0].removesuffix(".")
+    if said.startswith("panic: "):
+        return "it is too large"
+    if said.startswith("Unable to determine if regex is empty"):
+        return "its patterns together are too complex"
+    return said.removeprefix("error: ").partition(" Enable '")[0][:300].removesuffix(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -173,6 +174,21 @@ def test_without_an_end_nothing_can_be_held() -> None:
         ("json_schema", '{"properties": {' + ",".join(f'"p{at}": {{}}' for at in range(1001)) + "}}", "1000 properties"),
         (
             "json_schema",
+            '{"allOf": [' + ",".join(f'{{"pattern": "a.{{{n}}}b"}}' for n in range(20)) + "]}",
+            "more than 6 patterns",
+        ),
+        (
+            "json_schema",
+            '{"allOf": [' + ",".join(f'{{"properties": {{"a": {{"pattern": "a.{{{n}}}b"}}}}}}' for n in range(20)) + "]}",
+            "more than 6 patterns",
+        ),
+        ("json_schema", '{"pattern": "' + "(a|b.)*" * 5000 + '"}', "longer than 16384"),
+        ("json_schema", '{"oneOf": [' + ",".join(f'{{"const": {n}}}' for n in range(2000)) + "]}", "too complex"),
+        ("regex", "(a|b.)*" * 5000, "longer than"),
+        ("lark", "start: /" + "(a|b.)*" * 9000 + "/", "longer than"),
+        ("gbnf", 'root ::= "' + "a" * 50_000 + '"', "longer than"),
+        (
+            "json_schema",
             '{"allOf": ['
             + ",".join(f'{{"anyOf": [{{"required": ["{i}"]}}, {{"required": ["x{i}"]}}]}}' for i in range(40))
             + "]}",
@@ -187,6 +203,31 @@ def test_what_cannot_be_held_is_refused_in_bounded_time(kind: str, text: str, wh
     assert caught.value.kind == "invalid"
     assert caught.value.param == ("response_format" if kind == "json_schema" else "grammar")
     assert len(caught.value.message) < 500
+
+
+def test_large_schemas_that_are_not_hostile_are_held() -> None:
+    wide = {f"p{at}": {"type": "string", "format": "email"} for at in range(900)}
+    assert takes(VOCABULARY.compile(form("json_schema", json.dumps({"type": "object", "properties": wide}))), '{"p3":"a@b"}')
+    names = [f"kind{at}" for at in range(30)]
+    operand = {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in names]}
+    tree = {
+        name: {
+            "type": "object",
+            "properties": {
+                "op": {"const": name},
+                "id": {"type": "string", "format": "uuid"},
+                "left": operand,
+                "right": operand,
+            },
+            "required": ["op"],
+            "additionalProperties": False,
+        }
+        for name in names
+    }
+    schema = json.dumps({"$defs": tree, "type": "object", "properties": {"root": {"oneOf": operand["anyOf"]}}})
+    text = '{"root":{"op":"kind3","left":{"op":"kind9"},"right":{"op":"kind1"}}}'
+    assert takes(VOCABULARY.compile(form("json_schema", schema)), text)
+    assert not takes(VOCABULARY.compile(form("json_schema", schema)), text.replace("kind9", "kind99"))
 
 
 def test_the_refusal_names_the_field_that_the_client_used() -> None:
