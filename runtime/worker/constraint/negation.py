@@ -96,6 +96,8 @@ def _object(rest: Mapping[str, Json]) -> Schema:
 
 
 def _other_types(types: Sequence[Json]) -> Json:
+    if not all(isinstance(kind, str) for kind in types):
+        raise NotExact("type")
     named = set(cast("Sequence[str]", types))
     if "integer" in named and "number" not in named:
         raise NotExact("type")

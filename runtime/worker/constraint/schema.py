@@ -125,7 +125,7 @@ class _Translation:
                 if isinstance(value, str) and value in FORMATS:
                     result[keyword] = value
                     others.extend(FORMATS[value])
-                elif value not in IDLE_FORMATS and _allows_text(schema):
+                elif not (isinstance(value, str) and value in IDLE_FORMATS) and _allows_text(schema):
                     known = ", ".join(sorted(FORMATS))
                     _refuse(f"the format {json.dumps(value)}{_at(path)} is not supported; 'format' may be {known}")
             case "pattern" | "multipleOf":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from impetus.runtime.worker.backends.backend import Refusal
+from impetus.runtime.worker.constraint.keywords import CONSTRAINING
 from impetus.runtime.worker.constraint.matcher import ConstraintFailed
 from impetus.runtime.worker.constraint.patterns import none_of, repetition_product
 from impetus.runtime.worker.constraint.vocabulary import MAX_TEXT_BYTES, ConstraintVocabulary, Tokens
@@ -266,3 +268,33 @@ def test_a_pattern_for_everything_else_takes_everything_else(words: set[str], ot
 )
 def test_only_repetitions_inside_one_another_multiply(pattern: str, product: int) -> None:
     assert repetition_product(pattern) == product
+
+
+JUNK = [
+    "null",
+    "true",
+    "-1",
+    "1.5",
+    '"x"',
+    "[]",
+    "[[]]",
+    "[{}]",
+    "[5]",
+    "{}",
+    '{"a": 5}',
+    '{"a": []}',
+    '{"a": {"type": []}}',
+    "1e400",
+]
+AROUND = ["%s", '{"not": %s}', '{"oneOf": [%s, {"type": "object"}]}', '{"if": %s, "then": false}', '{"properties": {"a": %s}}']
+
+
+@pytest.mark.parametrize("keyword", sorted(CONSTRAINING))
+def test_nonsense_in_a_schema_is_compiled_or_refused_and_nothing_else(keyword: str) -> None:
+    compiled = 0
+    for value in JUNK:
+        for around in AROUND:
+            with suppress(Refusal):
+                VOCABULARY.compile(form("json_schema", around % f'{{"{keyword}": {value}}}'))
+                compiled += 1
+    assert compiled < len(JUNK) * len(AROUND) or keyword in {"minContains", "maxContains", "then", "else"}
