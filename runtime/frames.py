@@ -70,6 +70,8 @@ class LoadOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     """The draft model's file."""
     draft_tokens: int = 8
     """The most tokens guessed at a time."""
+    projector_path: str | None = None
+    """The file that turns pictures into what the model takes; None where it takes none."""
     memory_limit_bytes: int | None = None
     """What the process may allocate, mapped files apart; the system enforces it where it can. None sets no limit."""
     echo_tps: float = 0.0

@@ -17,7 +17,7 @@ from datetime import datetime
 from types import FrameType
 from typing import NoReturn, cast
 
-from jinja2 import Environment, TemplateError, nodes
+from jinja2 import Environment, Template, TemplateError, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
@@ -36,6 +36,8 @@ CHATML = (
 )
 """For models that bring no template."""
 CHATML_STOP = "<|im_end|>"
+PICTURE = "<__media__>"
+"""Stands for a picture where a conversation is shown as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Segment:
     text: str
     control: bool
     """Whether control tokens in it count as such; False for what a user wrote that only looks like one."""
+    picture: ImagePart | None = None
+    """The picture that stands here; the text then only names it."""
 
 
 class ChatTemplate:
@@ -55,9 +59,11 @@ class ChatTemplate:
         bos: the text of the beginning-of-sequence token, or "".
         eos: the same for the end.
         control_texts: every control token's text.
+        sees: whether the model takes pictures.
     """
 
-    def __init__(self, source: str, *, bos: str, eos: str, control_texts: Sequence[str]) -> None:
+    def __init__(self, source: str, *, bos: str, eos: str, control_texts: Sequence[str], sees: bool = False) -> None:
+        self._sees = sees
         self._bos = bos
         self._eos = eos
         longest_first = sorted(filter(None, control_texts), key=len, reverse=True)
@@ -79,11 +85,23 @@ class ChatTemplate:
         """
         if self._template is None:
             raise Refusal("invalid", self.problem or "The model has no chat template.", param="messages")
+        if not self._sees and any(isinstance(part, ImagePart) for message in messages for part in message.parts):
+            raise Refusal("invalid", "This model takes text only; a message holds a picture.", param="messages")
         marks = _Marks(self._forged)
+        text = self._write(self._template, [_as_mapping(message, marks) for message in messages])
+        if not marks.shows_all(text):
+            # Some templates for pictures take no text as a message's content, only a list of parts.
+            marks = _Marks(self._forged)
+            text = self._write(self._template, [_as_mapping(message, marks, in_parts=True) for message in messages])
+            if not marks.shows_all(text):
+                raise Refusal("invalid", "The model's chat template leaves pictures out.", param="messages")
+        return marks.split(text, self._controls)
+
+    def _write(self, template: Template, messages: Sequence[dict[str, object]]) -> str:
         try:
             with _time_limit(RENDER_LIMIT_S):
-                text = self._template.render(
-                    messages=[_as_mapping(message, marks) for message in messages],
+                return template.render(
+                    messages=messages,
                     bos_token=self._bos,
                     eos_token=self._eos,
                     add_generation_prompt=True,
@@ -98,11 +116,10 @@ class ChatTemplate:
             raise
         except Exception as error:
             raise Refusal("invalid", f"The model's chat template refuses these messages: {error}", param="messages") from error
-        return marks.split(text, self._controls)
 
 
 class _Marks:
-    """Puts marks nobody can guess around forged control tokens, and finds them again in the rendered text."""
+    """Puts marks nobody can guess around forged control tokens and for pictures, and finds them again in the rendered text."""
 
     def __init__(self, forged: re.Pattern[str] | None) -> None:
         self._pattern = forged
@@ -111,6 +128,8 @@ class _Marks:
         # Noncharacters: no tokenizer, template or alphabet gives them a meaning.
         self._open = f"\ufdd0{nonce}\ufdd1"
         self._close = f"\ufdd2{nonce}\ufdd3"
+        self._picture = f"\ufdd4{nonce}\ufdd5"
+        self._pictures: list[ImagePart] = []
 
     def guard(self, text: str) -> str:
         """Marks what looks like a control token in a stranger's text."""
@@ -119,10 +138,26 @@ class _Marks:
         self._used = True
         return self._pattern.sub(lambda match: f"{self._open}{match[0]}{self._close}", text)
 
+    def place(self, picture: ImagePart) -> str:
+        """Marks where a picture stands."""
+        self._pictures.append(picture)
+        return self._picture
+
+    def shows_all(self, text: str) -> bool:
+        """Whether a rendered text has every picture once."""
+        return text.count(self._picture) == len(self._pictures)
+
     def split(self, text: str, controls: str) -> list[Segment]:
         """Cuts a rendered text at the marks; a mark whose partner a template cut away just vanishes."""
+        first, *others = text.split(self._picture)
+        segments = self._split_words(first, controls)
+        for picture, words in zip(self._pictures, others, strict=True):
+            segments += [Segment(PICTURE, control=False, picture=picture), *self._split_words(words, controls)]
+        return segments
+
+    def _split_words(self, text: str, controls: str) -> list[Segment]:
         if not self._used:
-            return [Segment(text, control=True)]
+            return [Segment(text, control=True)] if text or not self._pictures else []
         parts = re.split(f"{self._open}({controls}){self._close}", text)
         segments: list[Segment] = []
         for index, part in enumerate(parts):
@@ -132,11 +167,13 @@ class _Marks:
         return segments
 
 
-def _as_mapping(message: Message, marks: _Marks) -> dict[str, object]:
-    """Gives a message the form that templates know."""
-    if any(isinstance(part, ImagePart) for part in message.parts):
-        raise Refusal("invalid", "This model takes text only; a message holds a picture.", param="messages")
-    mapping: dict[str, object] = {"role": message.role, "content": marks.guard(message.text)}
+def _as_mapping(message: Message, marks: _Marks, *, in_parts: bool = False) -> dict[str, object]:
+    """Gives a message the form that templates know; its content is a text, or a list with one."""
+    content = _content(message, marks)
+    mapping: dict[str, object] = {
+        "role": message.role,
+        "content": [{"type": "text", "text": content}] if in_parts else content,
+    }
     if message.name is not None:
         mapping["name"] = marks.guard(message.name)
     if message.tool_call_id is not None:
@@ -151,6 +188,19 @@ def _as_mapping(message: Message, marks: _Marks) -> dict[str, object]:
             for call in message.tool_calls
         ]
     return mapping
+
+
+def _content(message: Message, marks: _Marks) -> str:
+    """Joins a message's texts, which are guarded as a whole, and the pictures between them."""
+    pieces: list[str] = []
+    words = ""
+    for part in message.parts:
+        if isinstance(part, ImagePart):
+            pieces += [marks.guard(words), marks.place(part)]
+            words = ""
+        else:
+            words += part.text
+    return "".join([*pieces, marks.guard(words)])
 
 
 def _arguments(text: str, marks: _Marks) -> object:

@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
-from typing import Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from ...frames import LoadOptions
 from ...questions import ApplyTemplate, Detokenize, Question, Tokenize
@@ -14,10 +15,6 @@ from ...request import GenerateRequest
 from ..constraint.matcher import ConstraintFailed
 from ..constraint.vocabulary import ConstraintVocabulary
 from ..prefix.explain import Explainer
-from ..prefix.fingerprint import fingerprint_files
-from ..prefix.memory import MemoryTier
-from ..prefix.segments import root_key
-from ..prefix.store import PrefixStore
 from ..slices import Slices
 from .backend import (
     Admission,
@@ -39,6 +36,8 @@ from .llama_constraint import open_constraints
 from .llama_fill import read_fill_tokens
 from .llama_guesses import Guesses, open_draft_model
 from .llama_model import ENGINE, LlamaModel
+from .llama_opening import open_cells
+from .llama_picture import LlamaAdmission, PictureFailed, open_projector, words_of
 from .llama_prompts import PromptReader
 from .llama_sampler import Sampler, check_sampling, read_logprob
 from .llama_sequence import Generating, Part
@@ -56,6 +55,9 @@ REST_FOR_S = 0.05
 STEP_TARGET_S = 0.12
 CACHE_FULL = 1
 ABORTED = 2
+
+if TYPE_CHECKING:
+    from .llama_projector import Projector
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +79,9 @@ class LlamaBackend:
         self._sequences: dict[int, Generating] = {}
         """By number, oldest first."""
         self._room_changed = False
+        self._projector: Projector | None = None
+        self._viewing: Part | None = None
+        """The picture whose turn it is after the batch, or None."""
         self._adapters: Adapters = ()
         """Those that lie over the weights now."""
         self._options = LoadOptions()
@@ -91,6 +96,7 @@ class LlamaBackend:
         self._model = model = LlamaModel(path, options, on_progress)
         if drafter is not None:
             drafter.check_vocabulary(model.vocab, path)
+        self._projector = projector = open_projector(options, model)
         self._vocabulary = vocabulary = Vocabulary(model.vocab)
         self._prompts = PromptReader(
             vocabulary,
@@ -98,30 +104,17 @@ class LlamaBackend:
             read_fill_tokens(model.vocab),
             context_length=model.context_length,
             normalised=options.normalise,
+            projector=projector,
         )
         self._batch = Batch(max(options.batch_tokens, options.max_sequences))
         step_target_s = options.step_target_s or STEP_TARGET_S
         self._slices = Slices(target_s=step_target_s, most=self._batch.capacity)
         self._guesses = Guesses(options, model, drafter, limit_s=step_target_s)
         self._constraints = open_constraints(vocabulary)
-        fingerprint = fingerprint_files(model.files)
-        memory = MemoryTier(options.prefix.ram_bytes, cuttable=model.cuttable)
-
-        def open_store(adapters: Adapters) -> PrefixStore:
-            root = root_key(fingerprint, ENGINE.encode(), options.cache_type.encode(), model.identify_adapters(adapters))
-            return PrefixStore(options.prefix, root=root, cuttable=model.cuttable, memory=memory)
-
-        self._cells = Cells(
-            model.memory,
-            size=model.cache_size,
-            slots=model.slots,
-            cuttable=model.cuttable,
-            parks=options.prefix.ram_bytes > 0,
-            open_store=open_store,
-        )
+        self._cells = open_cells(model, options)
         self._beginnings = Beginnings(
             self._cells,
-            Explainer(vocabulary.text),
+            Explainer(lambda tokens: vocabulary.text(words_of(tokens))),
             boundaries=vocabulary.boundaries,
             keeps_states=options.prefix.ram_bytes > 0 or options.prefix.disk_dir is not None,
         )
@@ -139,7 +132,8 @@ class LlamaBackend:
             except LoadError as error:
                 raise Refusal("invalid", str(error), param="lora") from error
         form = None if request.constraint is None else self._constraints.compile(request.constraint)
-        return Admission(self._prompts.read(request), self._prompts.stop, form)
+        prompt = self._prompts.read(request)
+        return LlamaAdmission(prompt.ids, self._prompts.stop, form, prompt.pictures)
 
     def answer(self, question: Question) -> Work:
         """Answers what needs no computing, at once."""
@@ -151,17 +145,20 @@ class LlamaBackend:
     def start(self, sequence: int, admission: Admission, request: GenerateRequest) -> None:
         """Takes a sequence in; it is computed as soon as the cache has room for it."""
         tokens = list(admission.token_ids)
+        pictures = admission.pictures if isinstance(admission, LlamaAdmission) else ()
         context_length = self._model.context_length
         sampler = Sampler(
             request.sampling,
             self._vocabulary,
             context_length=context_length,
-            prompt=tokens,
+            prompt=words_of(tokens) if pictures else tokens,
             constraint=admission.form,
         )
         room = min(context_length, request.context_limit or context_length)
-        self._sequences[sequence] = generating = Generating(sequence, tokens, sampler, request, room=room)
-        self._guesses.begin(generating, request)
+        generating = Generating(sequence, tokens, sampler, request, room=room, pictures=pictures)
+        self._sequences[sequence] = generating
+        if not pictures:  # a guess could name their tokens
+            self._guesses.begin(generating, request)
         self._room_changed = True
 
     def step(self) -> StepOutcome:
@@ -174,7 +171,7 @@ class LlamaBackend:
                 # Whoever waits for a long prompt is told at once where it comes from; the next step computes.
                 outcome.prefill_tokens = 0
                 return outcome
-            code, took_s = self._decode(parts)
+            code, took_s = self._decode(parts, lambda: self._batch.decode(self._model.context))
             outcome.compute_s += took_s
             if code == 0:
                 self._note_speed(parts, took_s)
@@ -188,6 +185,8 @@ class LlamaBackend:
                 break
             if not self._cells.evict():
                 self._make_room(outcome)
+        if self._viewing is not None:
+            self._view(self._viewing, outcome)
         self._cells.save_some(time.monotonic() + SAVE_FOR_S)
         return outcome
 
@@ -235,6 +234,8 @@ class LlamaBackend:
             self.drop(number)
         self._cells.close()
         self._guesses.close()
+        if self._projector is not None:
+            self._projector.close()
         self._model.close()
 
     def forget(self) -> None:
@@ -269,9 +270,11 @@ class LlamaBackend:
         batch = self._batch
         batch.clear()
         parts: list[Part] = []
+        self._viewing = None
         running = [sequence for sequence in self._sequences.values() if sequence.active]
         working = self._choose_group([sequence for sequence in running if not sequence.held])
         prompts = [sequence for sequence in working if not sequence.answering]
+        views = [view for sequence in prompts if sequence.hits is not None and (view := sequence.view) is not None]
         answering = [sequence for sequence in working if sequence.answering]
         self._guesses.fill(answering, batch.capacity - len(answering))
         for sequence in answering:
@@ -285,13 +288,16 @@ class LlamaBackend:
             if room <= 0:
                 break
             if not self._beginnings.prepare(
-                sequence, running, parts, prefill_tps=self._slices.prefill_tps, until_s=now_s + RESTORE_FOR_S
+                sequence, running, [*parts, *views], prefill_tps=self._slices.prefill_tps, until_s=now_s + RESTORE_FOR_S
             ):
                 continue
             if not sequence.began:
                 sequence.began = True
                 outcome.begun.append(Begun(sequence.number, self._beginnings.report(sequence)))
-            count = min(room, sequence.pending)
+            if (view := sequence.view) is not None:
+                self._viewing = self._viewing or view
+                continue
+            count = min(room, sequence.stretch)
             if sequence.repeatable and 1 < count == sequence.pending:
                 count -= 1  # the last one alone, as when all before it are taken over
             if sequence.marks:
@@ -302,6 +308,36 @@ class LlamaBackend:
             outcome.prefill_tokens += count
             room -= count
         return parts
+
+    def _view(self, part: Part, outcome: StepOutcome) -> None:
+        """Computes what a picture shows, or, in the step after that, its cells behind those of the text before it."""
+        sequence, projector = part.sequence, self._projector
+        picture = sequence.next_picture
+        if projector is None or picture is None or not sequence.active or sequence.view is None:
+            return
+        if picture.encoded is None:
+            try:
+                picture.encoded, took_s = projector.encode(picture.chunk)
+                outcome.compute_s += took_s
+            except PictureFailed as error:
+                self._lose(sequence, "failed", str(error), outcome)
+            return
+        decode = partial(projector.decode, picture.chunk, picture.encoded, slot=sequence.slot, begin=picture.begin)
+        code, took_s = self._decode([part], decode)
+        outcome.compute_s += took_s
+        if code == 0:
+            picture.encoded = None
+            sequence.in_cache = picture.end
+            outcome.prefill_tokens += picture.count
+            self._beginnings.reached(sequence)
+            return
+        if code not in (ABORTED, CACHE_FULL):
+            self._lose_all(f"A picture could not be computed; llama_decode gave {code}. {self._model.last_errors()}", outcome)
+            return
+        # It is computed in several batches, of which the first ones may have come through.
+        self._roll_back([part])
+        if code == CACHE_FULL and not self._cells.evict():
+            self._make_room(outcome)
 
     def _choose_group(self, sequences: list[Generating]) -> list[Generating]:
         """Only sequences under the same adapters can share a batch; where there are several kinds, they take turns."""
@@ -315,12 +351,12 @@ class LlamaBackend:
             self._adapters = chosen
         return [sequence for sequence in sequences if sequence.adapters == chosen]
 
-    def _decode(self, parts: list[Part]) -> tuple[int, float]:
+    def _decode(self, parts: list[Part], compute: Callable[[], int]) -> tuple[int, float]:
         with self._lock:
             self._computing = frozenset(part.sequence.number for part in parts)
             self._model.abort.lower()
         began_s = time.perf_counter()
-        code = self._batch.decode(self._model.context)
+        code = compute()
         took_s = time.perf_counter() - began_s
         with self._lock:
             self._computing = frozenset()

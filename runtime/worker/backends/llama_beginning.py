@@ -60,6 +60,8 @@ class Beginnings:
             if parts and time.monotonic() > until_s:
                 return False
             self._restore(sequence, sequence.hits)
+        if sequence.splits_picture(sequence.in_cache):
+            self._step_back(sequence)
         return True
 
     def report(self, sequence: Generating) -> PrefixReport:
@@ -70,7 +72,8 @@ class Beginnings:
             settings = repr(sequence.adapters)
             miss = self._explainer.explain(sequence.tokens, sequence.in_cache, settings=settings, cuttable=self._cells.cuttable)
             if not self._cells.cuttable and self._keeps_states:
-                sequence.marks.extend(checkpoint_positions(sequence.tokens, self._boundaries, begin=sequence.in_cache))
+                positions = checkpoint_positions(sequence.tokens, self._boundaries, begin=sequence.in_cache)
+                sequence.marks.extend(position for position in positions if not sequence.splits_picture(position))
         return PrefixReport(sequence.ram_tokens, sequence.disk_tokens, computed, miss)
 
     def reached(self, sequence: Generating) -> None:
@@ -129,6 +132,18 @@ class Beginnings:
             shared = common_prefix(prompt, other.tokens)
             coming = max((mark for mark in other.marks if mark <= shared), default=0)
         return common_prefix(prompt, other.tokens[:coming]) >= known + LEAST_SHARED
+
+    def _step_back(self, sequence: Generating) -> None:
+        """Gives up the known part of a picture: it is computed as a whole."""
+        begin = next(picture.begin for picture in sequence.pictures if picture.holds(sequence.in_cache))
+        if not self._cells.memory.cut(sequence.slot, begin):
+            self._cells.memory.free(sequence.slot)
+            begin = 0
+        lost = sequence.in_cache - begin
+        sequence.in_cache = begin
+        from_disk = min(lost, sequence.disk_tokens)
+        sequence.disk_tokens -= from_disk
+        sequence.ram_tokens -= lost - from_disk
 
     def _find_hits(self, sequence: Generating, prefill_tps: float | None) -> list[Hit]:
         store = self._cells.store(sequence.adapters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import re
+from collections.abc import Callable
 from typing import ClassVar
 
 from llama_cpp import llama_cpp as native
@@ -20,15 +21,16 @@ _SAYS_NOTHING = re.compile(r"failed to load model(?: from .*)?$|failed to initia
 class LlamaLog:
     """Receives llama.cpp's log until the next one does."""
 
-    _listening: ClassVar[LlamaLog]
-    """Kept: the engine has a bare pointer to its callback, and may speak after the model that opened it is gone."""
+    _listening: ClassVar[dict[str, LlamaLog]] = {}
+    """Kept: the engine has bare pointers to their callbacks, and may speak after the model that opened it is gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, listen: Callable[..., None] = native.llama_log_set) -> None:
+        """Begins to listen; `listen` is the library's function for that."""
         self._errors: list[str] = []
         self._level = logging.DEBUG
         self._callback = native.llama_log_callback(self._take)
-        native.llama_log_set(self._callback, ctypes.c_void_p(0))
-        LlamaLog._listening = self
+        listen(self._callback, ctypes.c_void_p(0))
+        LlamaLog._listening[getattr(listen, "__name__", "")] = self
 
     def forget(self) -> None:
         """Begins to collect errors anew."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ...request import ChatPrompt, FillPrompt, GenerateRequest, Message, TextPrompt, TokenPrompt
+from ...request import ChatPrompt, FillPrompt, GenerateRequest, ImagePart, Message, TextPrompt, TokenPrompt
 from ..prefix.normalise import normalise
 from ..prompt import CHATML, CHATML_STOP, ChatTemplate, Segment
 from .backend import PromptTooLong, Refusal
 from .llama_fill import FillTokens, fill_tokens
+from .llama_picture import Picture, PromptTokens
 from .llama_vocab import Vocabulary
+
+if TYPE_CHECKING:
+    from .llama_projector import Projector
 
 
 class PromptReader:
@@ -21,10 +26,18 @@ class PromptReader:
         fill: its tokens for gaps, or None where it was not made to fill them.
         context_length: the most tokens of a prompt, less one.
         normalised: whether known noise is taken out of conversations.
+        projector: what looks at pictures, or None where nothing does.
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, template: str | None, fill: FillTokens | None, *, context_length: int, normalised: bool
+        self,
+        vocabulary: Vocabulary,
+        template: str | None,
+        fill: FillTokens | None,
+        *,
+        context_length: int,
+        normalised: bool,
+        projector: Projector | None = None,
     ) -> None:
         self._vocabulary = vocabulary
         self._context_length = context_length
@@ -35,25 +48,28 @@ class PromptReader:
             bos=vocabulary.text_of(vocabulary.bos),
             eos=vocabulary.text_of(vocabulary.eos),
             control_texts=list(vocabulary.control_texts),
+            sees=projector is not None,
         )
+        self._projector = projector
         self.stop = (CHATML_STOP,) if template is None else ()
         """Stop strings that the form of conversations asks for."""
         self.about = self._template.problem or (
             "the model's own" if template else "none in the file; messages are written as ChatML"
         )
 
-    def read(self, request: GenerateRequest) -> list[int]:
-        """Gives the prompt's tokens.
+    def read(self, request: GenerateRequest) -> PromptTokens:
+        """Gives the prompt's tokens, and where pictures are among them.
 
         Raises:
             Refusal: the model cannot take it.
             PromptTooLong: it leaves no room for an answer.
         """
+        pictures: list[Picture] = []
         match request.prompt:
             case ChatPrompt(messages):
-                ids = self.tokenize(self.render(messages))
+                ids = self._tokenize(self.render(messages), pictures)
             case TextPrompt(text):
-                ids = self.tokenize([Segment(text, control=True)])
+                ids = self._tokenize([Segment(text, control=True)], pictures)
             case TokenPrompt(token_ids):
                 if not self._vocabulary.are_known(token_ids):
                     raise Refusal(
@@ -68,24 +84,48 @@ class PromptReader:
         limit = min(self._context_length, request.context_limit or self._context_length)
         if len(ids) >= limit:
             raise PromptTooLong(len(ids), limit)
-        return ids
+        if pictures and pictures[-1].end == len(ids):
+            raise Refusal("invalid", "The model's chat template ends with a picture; no text can follow it.", param="messages")
+        return PromptTokens(ids, tuple(pictures))
 
     def render(self, messages: Sequence[Message]) -> list[Segment]:
         """Writes a conversation by the model's chat template; raises Refusal."""
         return self._template.render(normalise(messages) if self._normalised else messages)
 
-    def tokenize(self, segments: list[Segment]) -> list[int]:
+    def _tokenize(self, segments: list[Segment], pictures: list[Picture]) -> list[int]:
         """Tokenises a prompt, with a beginning-of-sequence token where the model wants one and the template wrote none.
+
+        Args:
+            segments: the prompt.
+            pictures: those in it are added here.
 
         Raises:
             PromptTooLong: it is too long even if every token were the longest one; its count is then an estimate.
         """
         vocabulary = self._vocabulary
         self._check_size(*(segment.text for segment in segments))
-        ids = [token for segment in segments for token in vocabulary.tokenize(segment.text, control=segment.control)]
-        if vocabulary.adds_bos and vocabulary.bos is not None and ids[:1] != [vocabulary.bos]:
-            ids.insert(0, vocabulary.bos)
+        ids: list[int] = []
+        if vocabulary.adds_bos and vocabulary.bos is not None:
+            ids.append(vocabulary.bos)
+        for segment in segments:
+            if segment.picture is not None:
+                self._add_picture(segment.picture, ids, pictures)
+                continue
+            words = vocabulary.tokenize(segment.text, control=segment.control)
+            if len(ids) == 1 and vocabulary.adds_bos and words[:1] == ids:
+                words = words[1:]
+            ids += words
         return ids
+
+    def _add_picture(self, picture: ImagePart, ids: list[int], pictures: list[Picture]) -> None:
+        if self._projector is None:
+            raise Refusal("invalid", "This model takes text only.", param="messages")
+        for piece in self._projector.read(picture):
+            if isinstance(piece, list):
+                ids += piece
+                continue
+            pictures.append(Picture(len(ids), len(piece.ids), piece))
+            ids += piece.ids
 
     def _check_size(self, *texts: str) -> None:
         """To cut tens of megabytes into tokens would take seconds, in which nobody else gets one."""

@@ -9,19 +9,31 @@ from dataclasses import dataclass
 from ...request import Adapter, GenerateRequest
 from ..draft.guesser import Guesser
 from ..prefix.store import Hit
+from .llama_picture import Picture
 from .llama_sampler import Sampler
 
 
 class Generating:
     """A generation's tokens, and how many of them are in the cache."""
 
-    def __init__(self, number: int, tokens: list[int], sampler: Sampler, request: GenerateRequest, *, room: int) -> None:
+    def __init__(
+        self,
+        number: int,
+        tokens: list[int],
+        sampler: Sampler,
+        request: GenerateRequest,
+        *,
+        room: int,
+        pictures: tuple[Picture, ...] = (),
+    ) -> None:
         self.number = number
         self.slot = -1
         """The engine's number of it while it has a share of the cache; else -1."""
         self.tokens = tokens
         """Prompt and reply; the newest one of a reply is computed in the next step."""
         self.prompt_tokens = len(tokens)
+        self.pictures = pictures
+        """In its prompt, in order."""
         self.sampler = sampler
         self.top_logprobs = request.top_logprobs
         self.cached = request.cache_prompt
@@ -62,6 +74,27 @@ class Generating:
     def answering(self) -> bool:
         """Whether its prompt is computed, and only the newest token of its answer is not."""
         return len(self.tokens) > self.prompt_tokens and self.pending == 1
+
+    @property
+    def next_picture(self) -> Picture | None:
+        """The first one that is not in the cache."""
+        return next((picture for picture in self.pictures if picture.begin >= self.in_cache), None)
+
+    @property
+    def view(self) -> Part | None:
+        """The picture whose turn it is: its cells are no tokens of the vocabulary, and cannot be in one batch with such."""
+        picture = self.next_picture
+        return Part(self, picture.count, 0, answers=False) if picture is not None and picture.begin == self.in_cache else None
+
+    @property
+    def stretch(self) -> int:
+        """How many tokens are pending before the next picture, or at all."""
+        picture = self.next_picture
+        return self.pending if picture is None else picture.begin - self.in_cache
+
+    def splits_picture(self, position: int) -> bool:
+        """Whether a position is inside a picture, where nothing can begin or end."""
+        return any(picture.holds(position) for picture in self.pictures)
 
     @property
     def computed(self) -> list[int]:

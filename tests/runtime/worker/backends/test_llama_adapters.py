@@ -108,7 +108,10 @@ def test_kept_states_are_known_by_what_an_adapter_holds_not_by_its_name(folder: 
     def ask_mine() -> tuple[bytes, int]:
         backend = load(folder, prefix)
         try:
-            [answer] = answer_all(backend, [ask(tmp_path, ("mine", 1.0))])
+            request = ask(tmp_path, ("mine", 1.0))
+            backend.admit(request)
+            assert backend._cells.store(request.adapters).flush(10)
+            [answer] = answer_all(backend, [request])
             while backend.rest():
                 pass
         finally:
