@@ -1,0 +1,105 @@
+"""Plays random requests on the llama engine and compares every token with a model that has no cache.
+
+    .venv/bin/python tests/benchmarks/random_requests.py [--requests 10000] [--seed 1] [--starter 60]
+
+Most are for tiny models of each kind of memory, some for the starter model. Prompts begin alike, cancels, holds and interrupts
+come at random steps, the context and the memory for states are always short. It ends at the first answer that is off by
+more than the engine's own batches explain, and at the first cell or slot that is left over. One line for each model tells
+what happened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
+
+from engine_tools import find_starter
+from random_play import Mix, RandomRequests, Reference
+from tiny_models import write_tiny_models
+
+from impetus.runtime.frames import LoadOptions, PrefixOptions
+from impetus.runtime.worker.backends.llama import LlamaBackend
+
+MARGIN = 3
+SHARES = {"llama": 0.4, "qwen3": 0.1, "deepseek2": 0.1, "gemma3": 0.1, "lfm2": 0.1, "mamba2": 0.1, "granite_hybrid": 0.1}
+"""Which models the requests are for."""
+PLAIN = ("llama", "qwen3", "deepseek2")
+LONG = Mix(prompt_tokens=(40, 300), answer_tokens=(1, 12), limit=700, holds=0.1)
+LONG_SHARE = 0.1
+"""How many of a model's requests have long prompts."""
+
+
+def main() -> int:
+    """Plays all of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--starter", type=int, default=60, help="how many of them are for the starter model")
+    options = parser.parse_args()
+    # What the engine complains about where there is no room, or where it was told to end, is meant to happen here.
+    logging.disable(logging.ERROR)
+    began_s = time.monotonic()
+    played = 0
+    with tempfile.TemporaryDirectory() as folder:
+        models = write_tiny_models(Path(folder))
+        for name, share in SHARES.items():
+            requests = round((options.requests - options.starter) * share)
+            long = round(requests * LONG_SHARE)
+            short_mix = Mix() if name in PLAIN else Mix(prompt_tokens=(30, 90), limit=200)
+            disk = Path(folder, name)
+            played += play(models[name], requests - long, short_mix, options.seed, name=name)
+            played += play(models[name], long, LONG, options.seed, name=f"{name}, long prompts", context_length=1024, disk=disk)
+    if options.starter:
+        mix = Mix(limit=90, chance=False)
+        played += play(find_starter(), options.starter, mix, options.seed, name="starter", context_length=256, threads=2)
+    print(f"{played} requests in {time.monotonic() - began_s:.0f} s, and nothing is left")
+    return 0
+
+
+def play(
+    path: Path,
+    requests: int,
+    mix: Mix,
+    seed: int,
+    *,
+    name: str,
+    context_length: int = 512,
+    threads: int = 1,
+    disk: Path | None = None,
+) -> int:
+    """Plays requests on one model; an AssertionError tells what was wrong."""
+    prefix = PrefixOptions(ram_bytes=1 << 18, disk_dir=str(disk) if disk else None, disk_max_bytes=1 << 24)
+    reference = Reference(path, context_length=context_length, threads=threads)
+    backend = LlamaBackend()
+    backend.load(
+        str(path),
+        LoadOptions(context_length=context_length, threads=threads, max_sequences=8, batch_tokens=128, prefix=prefix),
+        lambda _: None,
+    )
+    try:
+        draw = random.Random(seed)
+        words = range(6, reference.vocabulary.size)
+        samples = [draw.choices(words, k=draw.randint(20, 120)) for _ in range(4 if threads > 1 else 24)]
+        noise = reference.noise(samples, draw, singly=threads == 1)
+        strays = 0.05 if "deepseek2" in path.name else 0.0
+        run = RandomRequests(backend, reference, seed=seed, tolerance=MARGIN * noise, mix=mix, strays=strays)
+        began_s = time.monotonic()
+        tally = run.play(requests)
+        took_s = time.monotonic() - began_s
+        run.check_nothing_is_left()
+    finally:
+        backend.close()
+        reference.close()
+    print(f"{name}: noise {noise:.2g}, {1000 * took_s / max(1, requests):.1f} ms each; {tally}", flush=True)
+    return requests
+
+
+if __name__ == "__main__":
+    sys.exit(main())
