@@ -49,6 +49,8 @@ class ModelEntry(msgspec.Struct, frozen=True):
     failure: str | None
     problem: str | None
     """Why it cannot be served here."""
+    vision: bool
+    """Whether it takes pictures."""
 
 
 class RequestEntry(msgspec.Struct, frozen=True):
@@ -153,6 +155,7 @@ def to_model_entry(status: ModelStatus) -> ModelEntry:
         running=status.running,
         failure=status.failure,
         problem=model.problem,
+        vision=model.projector is not None,
     )
 
 

@@ -131,6 +131,8 @@ class ModelEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """The same, by the name that vLLM gave it."""
     ability: Ability | None = None
     """Whether it gives text, vectors or scores."""
+    vision: bool = False
+    """Whether it takes pictures."""
     parent: str | None = None
     """The model that an alias stands for."""
 
@@ -271,6 +273,7 @@ def to_model_entry(status: ModelStatus, *, created: int, alias: str | None = Non
         context_length,
         context_length,
         status.model.header.ability,
+        status.model.projector is not None,
         None if alias is None else status.model.id,
     )
 

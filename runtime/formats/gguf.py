@@ -112,6 +112,7 @@ def _to_header(first: GgufPart, parts: list[GgufPart]) -> Header:
         kv_layout=layout,
         feed_forward_length=integer("feed_forward_length"),
         rope_by_context=any(part.has_rope_factors for part in parts),
+        rope_by_rows=f"{architecture}.rope.dimension_sections" in first.metadata,
         version=first.version,
         big_endian=first.big_endian,
         ability=read_ability(first, architecture),

@@ -17,6 +17,28 @@ class AdapterHeader:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class ProjectorHeader:
+    """What turns pictures into what a language model takes (`mmproj`)."""
+
+    embedding_length: int | None
+    """Of the models it was made for; None where it does not say."""
+    size_bytes: int
+
+
+def read_projector(path: Path) -> ProjectorHeader | None:
+    """Reads what a GGUF file says of the projector for pictures in it; None where there is none.
+
+    Raises:
+        FormatError: the file cannot be read or believed.
+    """
+    part = read_part(path)
+    sees = part.metadata.get("clip.has_vision_encoder")
+    if part.text("general.architecture") != "clip" or sees is not True:
+        return None
+    return ProjectorHeader(part.integer("clip.vision.projection_dim"), part.size_bytes)
+
+
 def read_adapter(path: Path) -> AdapterHeader | None:
     """Reads what a GGUF file says of the adapter in it.
 

@@ -57,6 +57,8 @@ class Header:
     """How wide a layer's inner half is; the widest where layers differ."""
     rope_by_context: bool = False
     """True where an engine rotates positions otherwise once its context memory is longer than the model began with."""
+    rope_by_rows: bool = False
+    """True where pictures have places in rows and columns (M-RoPE), so that tokens and positions are counted apart."""
     version: int | None = None
     """Of the container, where the format counts them: 3 for today's GGUF."""
     big_endian: bool = False

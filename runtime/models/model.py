@@ -13,6 +13,14 @@ ModelState = Literal["unloaded", "loading", "ready", "unloading", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
+class Projector:
+    """A file beside a model that turns pictures into what the model takes."""
+
+    path: Path
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """One model that can be named in a request."""
 
@@ -24,6 +32,8 @@ class Model:
     header: Header
     problem: str | None = None
     """Why it cannot be served here, in words for the user; None where it can."""
+    projector: Projector | None = None
+    """None where it takes no pictures."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from ..formats.gguf_companion import AdapterHeader, read_adapter
 from ..formats.header import Header
 from .adapter import AdapterFile
 from .model import Model, StoreName
+from .projectors import Projectors
 from .quantization import find_quantization
 from .stores import Find, Store
 
@@ -81,6 +82,7 @@ class Registry:
         self._readings: dict[Path, _Reading] = {}
         self._ids: dict[Path, str] = {}
         self._models: dict[str, Model] = {}
+        self._projectors = Projectors()
         self._adapters: tuple[AdapterFile, ...] = ()
         self._adapter_names: dict[Path, str] = {}
         self._adapter_numbers: dict[Path, int] = {}
@@ -103,7 +105,14 @@ class Registry:
         self._adapters = self._number(adapters)
         ids = _choose_ids(candidates, self._ids)
         models = [
-            Model(ids[candidate.find.path], candidate.find.path, candidate.store, candidate.header, candidate.problem)
+            Model(
+                ids[candidate.find.path],
+                candidate.find.path,
+                candidate.store,
+                candidate.header,
+                candidate.problem,
+                self._projectors.choose(candidate.find.projectors, candidate.header),
+            )
             for candidate in candidates
         ]
         if self._echo:

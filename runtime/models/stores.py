@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -40,6 +40,8 @@ class Find:
     repo: str | None = None
     place: str | None = None
     """Where in the repository it lies."""
+    projectors: tuple[Path, ...] = ()
+    """Files beside it that may make it take pictures, by their names."""
     growing: bool = False
     """True while files of its repository are still on their way."""
 
@@ -72,7 +74,7 @@ class FolderStore:
             levels = parts if S_ISDIR(_mode(find.path)) else parts[:-1]
             owner, repo = (levels[0], levels[1]) if len(levels) >= 2 else (None, levels[0] if levels else None)
             growing = owner is not None and repo is not None and S_ISDIR(_mode(self._folder / PARTIAL_DIR / owner / repo))
-            yield Find(find.path, find.files, owner, repo, "/".join(parts[2:]), growing)
+            yield replace(find, owner=owner, repo=repo, place="/".join(parts[2:]), growing=growing)
 
 
 class HuggingFaceStore:
@@ -98,7 +100,8 @@ class HuggingFaceStore:
                     if place in seen or (growing and S_ISDIR(_mode(find.path))):
                         continue
                     seen.add(place)
-                    yield Find(find.path, find.files, owner, repo, "" if place == Path() else place.as_posix(), growing)
+                    where = "" if place == Path() else place.as_posix()
+                    yield replace(find, owner=owner, repo=repo, place=where, growing=growing)
 
 
 class StarterStore:
@@ -151,13 +154,17 @@ def _walk(folder: Path, *, depth: int, inside_model: bool, seen: set[tuple[int, 
 def _find_gguf(files: Sequence[Path]) -> Iterator[Find]:
     """Gathers GGUF files, the shards of one model together."""
     models: dict[str, list[Path]] = {}
+    projectors: list[Path] = []
     for path in files:
-        if path.suffix.lower() in _HALF_SUFFIXES or _PROJECTOR.search(path.stem) or not _may_be_gguf(path):
+        if path.suffix.lower() in _HALF_SUFFIXES or not _may_be_gguf(path):
+            continue
+        if _PROJECTOR.search(path.stem):
+            projectors.append(path)
             continue
         shard = SHARD_NAME.fullmatch(path.name)
         models.setdefault(f"{shard['stem']}/{shard['count']}" if shard else path.name, []).append(path)
     for paths in models.values():
-        yield Find(paths[0], tuple(paths))
+        yield Find(paths[0], tuple(paths), projectors=tuple(projectors))
 
 
 def _may_be_gguf(path: Path) -> bool:

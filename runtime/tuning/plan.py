@@ -22,6 +22,8 @@ MOST_INPUT_TOKENS = 8192
 """Longer inputs of models that give vectors are served only where the settings ask for it."""
 STEP_TARGET_CPU_S = 0.12
 STEP_TARGET_GPU_S = 0.06
+PICTURE_BYTES = 256 * 1024**2
+"""Room to compute what a picture shows: attention over a thousand patches or more."""
 LIMIT_FACTOR = 1.25
 LIMIT_SLACK_BYTES = 2 * 1024**3
 """For what no header tells: threads' stacks, images, adapters, grammars, the texts of many requests."""
@@ -87,8 +89,13 @@ def plan_load(
     needed = footprint(model.header, options).total_bytes
     if options.draft_path is not None and draft is not None and draft.model is not None:
         needed += _draft_bytes(draft.model, options)
+    why_pictures: tuple[str, ...] = ()
+    if model.projector is not None:
+        needed += model.projector.size_bytes + PICTURE_BYTES
+        options = msgspec.structs.replace(options, projector_path=str(model.projector.path))
+        why_pictures = (f"takes pictures, by {model.projector.path.name}",)
     options = msgspec.structs.replace(options, memory_limit_bytes=_memory_limit(model, profile, options, needed))
-    return LoadPlan(options, needed, (why_threads, *why_context, why_step, why_guessing, *why_prefix))
+    return LoadPlan(options, needed, (why_threads, *why_context, why_step, why_guessing, *why_prefix, *why_pictures))
 
 
 def _plan_vectors(

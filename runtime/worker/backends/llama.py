@@ -334,10 +334,11 @@ class LlamaBackend:
         if code not in (ABORTED, CACHE_FULL):
             self._lose_all(f"A picture could not be computed; llama_decode gave {code}. {self._model.last_errors()}", outcome)
             return
-        # It is computed in several batches, of which the first ones may have come through.
-        self._roll_back([part])
         if code == CACHE_FULL and not self._cells.evict():
             self._make_room(outcome)
+        if sequence.active:
+            # It is computed in several batches, of which the first ones may have come through.
+            self._roll_back([part])
 
     def _choose_group(self, sequences: list[Generating]) -> list[Generating]:
         """Only sequences under the same adapters can share a batch; where there are several kinds, they take turns."""

@@ -11,6 +11,7 @@ from crafted_gguf import LLAMA, TENSORS, make_gguf
 
 from impetus.runtime.engines.choice import explain_problem
 from impetus.runtime.errors import UnknownModel
+from impetus.runtime.models.model import Projector
 from impetus.runtime.models.registry import Registry
 from impetus.runtime.models.stores import PARTIAL_DIR, FolderStore, HuggingFaceStore, StarterStore
 
@@ -112,6 +113,41 @@ def test_adapters_are_listed_apart_and_keep_their_numbers(tmp_path: Path) -> Non
     (tmp_path / "m.gguf").unlink()
     registry.scan()
     assert [(file.number, file.name) for file in registry.adapters] == [(1, "z"), (2, "a"), (3, "p/z")]
+
+
+def projector(width: int) -> bytes:
+    return make_gguf(
+        {
+            "general.architecture": "clip",
+            "general.type": "mmproj",
+            "clip.has_vision_encoder": True,
+            "clip.vision.projection_dim": width,
+        },
+        [],
+    )
+
+
+def test_a_projector_makes_the_models_of_its_width_beside_it_take_pictures(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "one.gguf")
+    write(tmp_path / "a" / "rows.gguf", make_gguf({**LLAMA, "llama.rope.dimension_sections": [8, 8, 8, 0]}))
+    write(tmp_path / "a" / "wide.gguf", make_gguf({**LLAMA, "llama.embedding_length": 128}))
+    write(tmp_path / "a" / "mmproj-F32.gguf", projector(64))
+    write(tmp_path / "a" / "mmproj-BF16.gguf", projector(64))
+    write(tmp_path / "a" / "mmproj-F16.gguf", projector(32))
+    write(tmp_path / "a" / "mmproj-Q8_0.gguf", projector(64)[:40])
+    write(tmp_path / "b" / "two.gguf")
+    registry = in_folder(tmp_path)
+    found = {model.id: model.projector for model in registry.scan()}
+    assert found == {
+        "one": Projector(tmp_path / "a" / "mmproj-BF16.gguf", len(projector(64))),
+        "rows": None,
+        "wide": None,
+        "two": None,
+    }
+    write(tmp_path / "b" / "two-mmproj-f16.gguf", projector(64))
+    (tmp_path / "a" / "mmproj-BF16.gguf").unlink()
+    names = {model.id: model.projector and model.projector.path.name for model in registry.scan()}
+    assert (names["one"], names["two"]) == ("mmproj-F32.gguf", "two-mmproj-f16.gguf")
 
 
 def test_a_damaged_file_is_listed_with_its_problem(tmp_path: Path) -> None:

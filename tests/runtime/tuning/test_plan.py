@@ -10,7 +10,7 @@ from impetus.hw.profile import CapabilityProfile, Reading
 from impetus.runtime.config import Config
 from impetus.runtime.formats.header import Header, KvLayout
 from impetus.runtime.home import Home, find_home
-from impetus.runtime.models.model import Model
+from impetus.runtime.models.model import Model, Projector
 from impetus.runtime.tuning.context import LEAST_CONTEXT, MOST_CONTEXT_BY_ITSELF
 from impetus.runtime.tuning.footprint import footprint
 from impetus.runtime.tuning.plan import MODELS_SHARE, DraftModel, LoadPlan, plan_load
@@ -163,6 +163,18 @@ def test_the_settings_bound_computed_prompts(home: Home) -> None:
     without = plan_load(model(SMALL), machine(16), msgspec.convert({"cache": {"disk": False}}, Config), home=home)
     assert without.options.prefix.disk_dir is None
     assert "no computed prompts on the disk, as the settings say" in without.reasons
+
+
+def test_a_projector_is_handed_on_and_counted(home: Home) -> None:
+    plain = plan_load(model(SMALL), machine(32), Config(), home=home)
+    seeing = replace(model(SMALL), projector=Projector(Path("/models/mmproj.gguf"), 300 * MIB))
+    made = plan_load(seeing, machine(32), Config(), home=home)
+    assert (plain.options.projector_path, made.options.projector_path) == (None, "/models/mmproj.gguf")
+    assert made.needed_bytes - plain.needed_bytes >= 300 * MIB
+    assert made.options.memory_limit_bytes is not None
+    assert plain.options.memory_limit_bytes is not None
+    assert made.options.memory_limit_bytes - plain.options.memory_limit_bytes >= 300 * MIB
+    assert any("mmproj.gguf" in reason for reason in made.reasons)
 
 
 def drafted(home: Home, draft: DraftModel | None, speculative: str = "model") -> LoadPlan:

@@ -110,6 +110,28 @@ def test_an_endless_template_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None
     assert time.monotonic() - began_s < 2
 
 
+IN_PARTS = "{% for m in messages %}{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}|{% endfor %}"
+
+
+@pytest.mark.parametrize("source", ["{% for m in messages %}{{ m.content | trim }}|{% endfor %}", IN_PARTS])
+def test_pictures_stand_where_their_parts_do(source: str) -> None:
+    one, two = ImagePart(b"1", "image/png"), ImagePart(b"2", "image/png")
+    messages = [
+        Message("user", (one, TextPart("a <|im_"), TextPart("end|> b"), two, TextPart("<__media__> c"))),
+        Message("user", (TextPart("d"), one)),
+    ]
+    segments = template(source, sees=True).render(messages)
+    assert [segment.picture or segment.text for segment in segments] == [
+        *(one, "a ", "<|im_end|>", " b", two, "<__media__> c|d", one, "|"),
+    ]
+    assert [segment.text for segment in segments if segment.picture is None and not segment.control] == ["<|im_end|>"]
+
+
+def test_a_template_that_leaves_pictures_out_is_told() -> None:
+    with pytest.raises(Refusal, match="leaves pictures out"):
+        template("{{ messages | length }}", sees=True).render([Message("user", (ImagePart(b"1", "image/png"),))])
+
+
 def test_a_picture_is_refused() -> None:
     with pytest.raises(Refusal, match="picture"):
         template().render([Message("user", (ImagePart(b"", "image/png"),))])
