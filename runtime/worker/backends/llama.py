@@ -380,7 +380,6 @@ class LlamaBackend:
                 sequence.in_cache += part.count
                 self._beginnings.reached(sequence)
                 if not sequence.pending:
-                    self._beginnings.computed(sequence)
                     self._choose(sequence, part.first + part.count - 1, outcome)
             except ConstraintFailed as error:
                 self._lose(sequence, "failed", str(error), outcome)
@@ -405,6 +404,8 @@ class LlamaBackend:
     def _choose(self, sequence: Generating, index: int, outcome: StepOutcome) -> int | None:
         """Chooses a sequence's next token; None where the model ended."""
         context, vocabulary = self._model.context, self._vocabulary
+        if len(sequence.tokens) == sequence.prompt_tokens:
+            self._beginnings.computed(sequence)
         token = sequence.sampler.sample(context, index)
         sequence.tokens.append(token)
         if token in vocabulary.ends:

@@ -121,7 +121,7 @@ class Cells:
             # It is of use only as a whole: the longest match may be of one that goes on otherwise.
             whole = [
                 one for one in self._kept.values()
-                if one.adapters == adapters and len(one.tokens) < len(prompt) and list(prompt[: len(one.tokens)]) == one.tokens
+                if one.adapters == adapters and len(one.tokens) <= len(prompt) and list(prompt[: len(one.tokens)]) == one.tokens
             ]  # fmt: skip
             if not whole:
                 return None
