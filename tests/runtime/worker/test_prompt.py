@@ -110,7 +110,10 @@ def test_an_endless_template_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None
     assert time.monotonic() - began_s < 2
 
 
-IN_PARTS = "{% for m in messages %}{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}|{% endfor %}"
+IN_PARTS = (
+    "{% for m in messages %}{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}|"
+    "{% endfor %}"
+)
 
 
 @pytest.mark.parametrize("source", ["{% for m in messages %}{{ m.content | trim }}|{% endfor %}", IN_PARTS])
