@@ -118,7 +118,7 @@ async def test_a_model_is_there_once_it_is_complete(hub: HubStandIn, models_dir:
 async def test_shards_arrive_together_or_not_at_all(hub: HubStandIn, models_dir: Path) -> None:
     parts = {
         f"q/Big-Q4_0-0000{index + 1}-of-00002.gguf": make_gguf(
-            {**(LLAMA if index == 0 else {}), "split.no": index, "split.count": 2}, [TENSORS[index]] * (index + 1)
+            {**(LLAMA if index == 0 else {}), "split.no": index, "split.count": 2}, TENSORS[index : 2 * index + 1]
         )
         for index in range(2)
     }

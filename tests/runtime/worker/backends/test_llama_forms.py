@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator
 
 import pytest
-from engine_tools import GREEDY, Answer, Engine, answer, chat, find_starter, opened
+from engine_tools import GREEDY, Engine, answer, chat, find_starter, opened
 from pytest_asyncio import fixture
 
 from impetus.runtime.errors import InvalidRequest
@@ -116,26 +116,6 @@ async def test_a_trigger_leaves_the_text_before_it_free(engine: Engine) -> None:
     text = await written(engine, chat("Say one short sentence.", sampling=GREEDY, constraint=grammar, max_tokens=200))
     assert text.endswith(". Yes, sir!")
     assert text.count(".") == 1
-
-
-async def test_guessing_ahead_changes_nothing(engine: Engine) -> None:
-    async def run(draft_tokens: int | None, sampling: Sampling) -> Answer:
-        listing = "Repeat as JSON: " + json.dumps([{"name": f"item {at}", "size": at} for at in range(3)])
-        items = {
-            "type": "object",
-            "properties": {"name": {"type": "string"}, "size": {"type": "integer"}},
-            "required": ["name", "size"],
-        }
-        wanted = form({"type": "array", "items": items, "minItems": 3, "maxItems": 3})
-        return await answer(
-            engine,
-            chat(listing, sampling=sampling, constraint=wanted, max_tokens=60, draft_tokens=draft_tokens, cache_prompt=False),
-        )
-
-    for sampling in (GREEDY, Sampling(seed=8, temperature=0.3)):
-        plain, guessed = await run(0, sampling), await run(None, sampling)
-        assert plain.text == guessed.text
-        assert plain.done.draft_tokens == 0
 
 
 async def test_control_tokens_stay_mere_text_on_both_sides(engine: Engine) -> None:
