@@ -75,13 +75,13 @@ def tolerance_of(reference: Reference, tokens: int = 120, *, sequences: int = 12
 @pytest.mark.parametrize(
     ("name", "requests"),
     [
-        ("llama", 1200),
-        ("qwen3", 300),
-        ("deepseek2", 300),
-        ("gemma3", 250),
-        ("lfm2", 250),
-        ("mamba2", 250),
-        ("granite_hybrid", 250),
+        ("llama", 800),
+        ("qwen3", 200),
+        ("deepseek2", 200),
+        ("gemma3", 200),
+        ("lfm2", 200),
+        ("mamba2", 200),
+        ("granite_hybrid", 200),
     ],
 )
 def test_random_requests_are_answered_as_without_a_cache(
@@ -118,7 +118,7 @@ def test_long_prompts_are_answered_as_without_a_cache(
     reference = make(Reference(tiny_models[name], context_length=1024))
     backend = make(open_backend(tiny_models[name], options(1024, max_sequences=4, **fields)))
     play = RandomRequests(backend, reference, seed=3, tolerance=tolerance_of(reference, 500), mix=LONG)
-    tally = play.play(80)
+    tally = play.play(60)
     play.check_nothing_is_left()
     assert tally.restored >= 3, str(tally)
 
@@ -176,7 +176,7 @@ def test_the_starter_model_answers_as_without_a_cache(make: Callable[[T], T]) ->
     backend = make(
         open_backend(find_starter(), options(256, max_sequences=4, threads=2, prefix=PrefixOptions(ram_bytes=1 << 22)))
     )
-    tolerance = tolerance_of(reference, 60, sequences=3, singly=False)
+    tolerance = tolerance_of(reference, 60, sequences=2, singly=False)
     mix = Mix(limit=90, chance=False, answer_tokens=(1, 6))
     play = RandomRequests(backend, reference, seed=2, tolerance=tolerance, mix=mix)
     tally = play.play(10)
@@ -406,3 +406,61 @@ def test_a_sequence_that_another_one_continues_is_kept_once(tiny_models: dict[st
         backend.drop(number)
     assert kept_tokens(backend) == [80]
     assert backend.occupancy().kept_tokens == 80
+
+
+@pytest.mark.parametrize("name", ["gemma3", "lfm2", "mamba2", "granite_hybrid"])
+def test_a_state_is_taken_over_whole_or_not_at_all(tiny_models: dict[str, Path], make: Callable[[T], T], name: str) -> None:
+    backend = make(open_backend(tiny_models[name], options(prefix=PrefixOptions())))
+    ask(backend, 1, *LONGEST[:50])
+    until_it_speaks(backend, 1)
+    backend.drop(1)
+    ask(backend, 2, *LONGEST[:40], 5)
+    assert begun(until_it_speaks(backend, 2)) == (0, 0, 41)
+    ask(backend, 3, *LONGEST[:50], 5)
+    assert begun(until_it_speaks(backend, 3)) == (50, 0, 1)
+
+
+def test_one_that_was_sent_away_says_once_where_its_prompt_is_from(
+    tiny_models: dict[str, Path], make: Callable[[T], T]
+) -> None:
+    backend = make(open_backend(tiny_models["llama"], options()))
+    ask(backend, 1, *LONGEST[:100])
+    until_it_speaks(backend, 1)
+    backend.hold(1, True)
+    ask(backend, 2, *LONGEST[100:500])
+    outcomes = until_it_speaks(backend, 2)
+    assert not backend._sequences[1].active
+    backend.drop(2)
+    backend.hold(1, False)
+    outcomes = until_it_speaks(backend, 1)
+    assert not any(outcome.begun for outcome in outcomes)
+    assert backend._cells.memory.length(backend._sequences[1].slot) == 101
+
+
+@pytest.mark.parametrize("nodes", [1, 12, 40])
+@pytest.mark.parametrize("name", ["lfm2", "mamba2", "granite_hybrid"])
+def test_no_state_outlives_a_step_that_was_ended(
+    tiny_models: dict[str, Path], make: Callable[[T], T], name: str, nodes: int
+) -> None:
+    """The engine moves states of others in a step's graph, and counts free ones as zeroed before they are."""
+    backend = make(open_backend(tiny_models[name], options()))
+    interrupter = Interrupter(backend)
+    ask(backend, 1, *LONGEST[:60])
+    ask(backend, 2, *LONGEST[100:160])
+    ask(backend, 3, *LONGEST[200:260])
+    for number in (1, 2, 3):
+        until_it_speaks(backend, number)
+    backend.drop(1)
+    backend.hold(2, True)
+    ask(backend, 4, *LONGEST[300:340])
+    assert backend.step().begun
+    interrupter.arm(nodes, [3, 4])
+    assert not backend.step().tokens
+    assert kept_tokens(backend) == []
+    assert not any(sequence.active for sequence in backend._sequences.values())
+    assert all(backend._cells.memory.length(slot) == 0 for slot in range(backend._model.slots))
+    backend.drop(3)
+    backend.drop(4)
+    backend.hold(2, False)
+    until_it_speaks(backend, 2)
+    assert backend._cells.memory.length(backend._sequences[2].slot) == len(backend._sequences[2].tokens) - 1
