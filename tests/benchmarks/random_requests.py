@@ -86,7 +86,8 @@ def play(
     try:
         draw = random.Random(seed)
         words = range(6, reference.vocabulary.size)
-        samples = [draw.choices(words, k=draw.randint(20, 120)) for _ in range(4 if threads > 1 else 24)]
+        most, count = (500, 8) if mix is LONG else (120, 4 if threads > 1 else 24)
+        samples = [draw.choices(words, k=draw.randint(20, most)) for _ in range(count)]
         noise = reference.noise(samples, draw, singly=threads == 1)
         strays = 0.05 if "deepseek2" in path.name else 0.0
         run = RandomRequests(backend, reference, seed=seed, tolerance=MARGIN * noise, mix=mix, strays=strays)
