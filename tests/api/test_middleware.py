@@ -20,10 +20,10 @@ async def error_of(response: aiohttp.ClientResponse) -> dict:
 
 
 async def test_an_unknown_route_is_told_which_there_are(live) -> None:
-    async with live.session.post(live.url + "/v1/embeddings", json={}) as response:
+    async with live.session.post(live.url + "/v1/audio/speech", json={}) as response:
         error = await error_of(response)
         assert response.status == 404
-        assert "POST /v1/embeddings" in error["message"]
+        assert "POST /v1/audio/speech" in error["message"]
         for known in ("POST /v1/chat/completions", "GET /v1/models", "GET /impetus/v1/status"):
             assert known in error["message"]
         assert "POST /chat/completions" not in error["message"]

@@ -49,9 +49,7 @@ def test_who_can_do_it_is_named_and_who_cannot_be_served_is_not() -> None:
     chat = model("chat", "text")
     others = [chat, model("vectors", "embedding"), model("broken", "embedding", problem="cut short")]
     check_ability(chat, "text", others)
-    with pytest.raises(
-        InvalidRequest, match=r"'chat' writes text; it does not give .*that do: vectors\."
-    ):
+    with pytest.raises(InvalidRequest, match=r"'chat' writes text; it does not give .*that do: vectors\."):
         check_ability(chat, "embedding", others)
     with pytest.raises(InvalidRequest, match=r"score documents\. None here does; `impetus pull .*reranker") as caught:
         check_ability(chat, "rerank", others)
