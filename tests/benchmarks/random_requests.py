@@ -20,8 +20,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
+from cold_reference import Reference
 from engine_tools import find_starter
-from random_play import Mix, RandomRequests, Reference
+from random_play import Mix, RandomRequests
 from tiny_models import write_tiny_models
 
 from impetus.runtime.frames import LoadOptions, PrefixOptions

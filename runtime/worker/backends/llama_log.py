@@ -15,6 +15,8 @@ log = logging.getLogger("llama.cpp")
 # The levels of ggml.h; the engine's CONT (5) goes on with the line before and takes its level.
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.INFO, 4: logging.ERROR}
 _SPEAKER = re.compile(r"^(?:\w+: )+(?:error loading model: )?(?:\w+: )*")
+_EXPECTED = re.compile(r"failed to find \d+ available cells")
+"""A state that finds no room is put back once something else has left."""
 _SAYS_NOTHING = re.compile(r"failed to load model(?: from .*)?$|failed to initialize the context$")
 
 
@@ -46,6 +48,9 @@ class LlamaLog:
             self._level = _LEVELS[level]
         line = text.decode("utf-8", "replace").strip()
         if not line or line == ".":
+            return
+        if _EXPECTED.search(line):
+            log.debug("%s", line)
             return
         if self._level >= logging.ERROR:
             self._errors.append(_SPEAKER.sub("", line, count=1) or line)

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from cold_reference import Reference
 from engine_tools import find_starter
-from random_play import Interrupter, Mix, Parted, RandomRequests, Reference
+from random_play import Interrupter, Mix, Parted, RandomRequests
 
 from impetus.runtime.frames import LoadOptions, PrefixOptions
 from impetus.runtime.request import GenerateRequest, Sampling, TokenPrompt
