@@ -58,7 +58,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     step_target_ms: float = 0.0
     speculative: Literal["off", "lookup", "model"] = "lookup"
     draft_model: str = ""
-    draft_tokens: int = 8
+    draft_tokens: int = 64
     standby: bool = True
     passive_wait: Literal["auto", "on", "off"] = "auto"
     load_timeout_s: float = 300.0

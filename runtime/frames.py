@@ -68,7 +68,7 @@ class LoadOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether tokens are guessed ahead, and by what."""
     draft_path: str | None = None
     """The draft model's file."""
-    draft_tokens: int = 8
+    draft_tokens: int = 64
     """The most tokens guessed at a time."""
     projector_path: str | None = None
     """The file that turns pictures into what the model takes; None where it takes none."""
