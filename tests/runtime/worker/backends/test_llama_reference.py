@@ -121,7 +121,7 @@ def test_long_prompts_are_answered_as_without_a_cache(
     play = RandomRequests(backend, reference, seed=3, tolerance=tolerance_of(reference, 500), mix=LONG)
     tally = play.play(60)
     play.check_nothing_is_left()
-    assert tally.restored >= 3, str(tally)
+    assert tally.restored > 0, str(tally)
 
 
 def test_states_from_the_disk_give_the_same_answers(
