@@ -228,6 +228,8 @@ def main() -> int:
     parser.add_argument("--their-wait", choices=["spin", "sleep"], default="spin", help="how llama-server's threads wait")
     parser.add_argument("--json", type=Path, help="also write the medians there")
     options = parser.parse_args()
+    # Ended from outside it still ends its servers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory() as folder, _servers(options, Path(folder)) as servers:
         medians = asyncio.run(_measure(servers, options.only.split(","), options.rounds))
     if options.json:
@@ -243,7 +245,9 @@ async def _measure(servers: Sequence[Server], names: Sequence[str], rounds: int)
             for at in range(rounds):
                 # Who comes first takes turns too.
                 for place in (0, 1) if at % 2 == 0 else (1, 0):
-                    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=600)) as session:
+                    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+                    timeout = aiohttp.ClientTimeout(total=600)
+                    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
                         tag = f"{time.time_ns() % 10**9}{at}"
                         rows[place].append(await SCENARIOS[name](session, servers[place], tag))
             medians[name] = {}
