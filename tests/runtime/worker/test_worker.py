@@ -155,10 +155,14 @@ async def test_an_idle_worker_takes_no_processor_time() -> None:
         await engine.until(running=0)
         assert engine.pid is not None
         process = psutil.Process(engine.pid)
-        before = process.cpu_times()
-        await asyncio.sleep(1)  # the time that is measured
-        after = process.cpu_times()
-        assert after.user + after.system - before.user - before.system <= 0.02
+        took_s: list[float] = []
+        while not took_s or took_s[-1] > 0.02:
+            # What was begun before may still come to its end in the first second; a worker that turns idly never rests.
+            assert len(took_s) < 5, took_s
+            before = process.cpu_times()
+            await asyncio.sleep(1)  # the time that is measured
+            after = process.cpu_times()
+            took_s.append(after.user + after.system - before.user - before.system)
 
 
 PARENT = """
