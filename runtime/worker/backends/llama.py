@@ -43,6 +43,7 @@ from .llama_sampler import Sampler, check_sampling, read_logprob
 from .llama_sequence import Generating, Part
 from .llama_sharing import distinct_tokens
 from .llama_vocab import Vocabulary
+from .llama_warmup import warm_up
 from .llama_words import answer_words
 
 GROWTH_TOKENS = 32
@@ -118,7 +119,9 @@ class LlamaBackend:
             boundaries=vocabulary.boundaries,
             keeps_states=options.prefix.ram_bytes > 0 or options.prefix.disk_dir is not None,
         )
-        self._warm_up()
+        first_token = vocabulary.bos if vocabulary.bos is not None else 0
+        for tokens, took_s in warm_up(model, self._batch, first_token).items():
+            self._guesses.note_step(tokens, took_s)
         self._cells.store(())
         on_progress(1.0)
         return Loaded(model.context_length, options.max_sequences, vocabulary.size, ENGINE, self._details())
@@ -174,6 +177,7 @@ class LlamaBackend:
             code, took_s = self._decode(parts, lambda: self._batch.decode(self._model.context))
             outcome.compute_s += took_s
             if code == 0:
+                self._cells.note_step(self._batch.size)
                 self._note_speed(parts, took_s)
                 self._sample(parts, outcome)
                 break
@@ -187,7 +191,8 @@ class LlamaBackend:
                 self._make_room(outcome)
         if self._viewing is not None:
             self._view(self._viewing, outcome)
-        self._cells.save_some(time.monotonic() + SAVE_FOR_S)
+        if self._cells.save_some(time.monotonic() + SAVE_FOR_S):
+            self._cells.relieve()
         return outcome
 
     def rest(self) -> bool:
@@ -467,19 +472,6 @@ class LlamaBackend:
                 self._lose(sequence, "failed", why, outcome)
         if self._model.has_states:
             self._start_over()
-
-    def _warm_up(self) -> None:
-        """Computes one token, so that the first request does not pay for reading the weights, and a broken build shows now."""
-        token = self._vocabulary.bos if self._vocabulary.bos is not None else 0
-        self._batch.clear()
-        self._batch.add(0, 0, [token], sample="last")
-        code = self._batch.decode(self._model.context)
-        self._model.memory.clear()
-        if code != 0:
-            self._model.close()
-            raise LoadError(
-                f"the model loads but does not compute (llama_decode gave {code}). {self._model.last_errors()}".strip()
-            )
 
     def _details(self) -> dict[str, str]:
         model = self._model

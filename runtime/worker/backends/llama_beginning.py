@@ -117,7 +117,7 @@ class Beginnings:
         if donor.tokens >= LEAST_SHARED:
             self._cells.memory.share(donor.slot, sequence.slot, 0, donor.tokens)
             sequence.in_cache = sequence.ram_tokens = donor.tokens
-        self._cells.relieve([other.tokens for other in running])
+        self._cells.relieve(sum(other.expected_tokens for other in running))
         return True
 
     def _is_coming(self, sequence: Generating, part: Part, known: int) -> bool:

@@ -12,12 +12,12 @@ from ...request import Adapter
 from ..prefix.store import Hit, PrefixStore
 from ..prefix.trie import TokenTrie
 from .llama_memory import ContextMemory
-from .llama_sharing import LEAST_SHARED, common_prefix, distinct_tokens
+from .llama_sharing import LEAST_SHARED, common_prefix
 
-IDLE_CELLS = 2048
-"""So many cells of ended sequences cost the running ones nothing that can be measured; each step looks at all cells, also at
-those it then leaves out."""
-
+PARK_AFTER_TOKENS = 64
+"""Each token that is computed looks at all cells in use, also at those it then leaves out. Once so many were computed beside an
+ended sequence, that has cost as much as to put its state back from memory will."""
+SAVE_AT_ONCE_TOKENS = 512
 MOST_STORES = 8
 """Each has a thread of its own, and there is one for every mixture of adapters that clients think of."""
 CLOSE_FOR_S = 0.05
@@ -34,6 +34,8 @@ class Kept:
     tokens: list[int]
     adapters: Adapters
     used_s: float
+    used_at: int
+    """How many tokens had been computed when it was last of use."""
     unsaved: deque[tuple[int, int]] = field(default_factory=deque[tuple[int, int]])
     """Spans of it that are in no store yet."""
 
@@ -81,6 +83,8 @@ class Cells:
         self._stores: dict[Adapters, PrefixStore] = {}
         """The least recently used first."""
         self._open_store = open_store
+        self._computed = 0
+        """How many tokens were computed so far."""
 
     @property
     def kept(self) -> Iterable[Kept]:
@@ -142,7 +146,7 @@ class Cells:
                     return
                 if self.cuttable:
                     self._forget(other)  # the new one shares all its cells
-        kept = Kept(slot, tokens, adapters, time.monotonic())
+        kept = Kept(slot, tokens, adapters, time.monotonic(), self._computed)
         if self.cuttable:
             kept.unsaved.extend(self.store(adapters).missing(tokens))
         self._kept[slot] = kept
@@ -164,17 +168,24 @@ class Cells:
         self._forget(victim)
         return True
 
-    def relieve(self, running: Sequence[list[int]], *, spare: int = -1) -> None:
-        """Takes ended sequences out of the cache that slow the running ones down; their states stay in the store's memory."""
-        if not self._parks or not self._kept or not running:
+    def note_step(self, tokens: int) -> None:
+        """Counts what was computed beside the ended sequences."""
+        self._computed += tokens
+
+    def relieve(self, expected_tokens: int = 0) -> None:
+        """Takes ended sequences out of the cache that slow the running ones down; their states stay in the store's memory.
+
+        Args:
+            expected_tokens: how many tokens will be computed before long. Whoever would have to go then had better go at
+                once: the cells of new sequences lie closer together for it.
+        """
+        if not self._parks:
             return
-        busy = distinct_tokens(running)
+        due = self._computed + expected_tokens - PARK_AFTER_TOKENS
         for kept in tuple(self._kept.values()):
-            idle = distinct_tokens([*running, *(one.tokens for one in self._kept.values())]) - busy
-            if idle <= IDLE_CELLS:
-                return
-            if kept.slot != spare:
-                self.save(kept)
+            # Nobody is to wait for a long state to be saved; the steps do that bit by bit.
+            unsaved = sum(end - begin for begin, end in kept.unsaved)
+            if kept.used_at <= due and unsaved <= SAVE_AT_ONCE_TOKENS and self.save(kept):
                 self._forget(kept)
 
     def save(self, kept: Kept, until_s: float = float("inf")) -> bool:
@@ -221,6 +232,7 @@ class Cells:
 
     def _touch(self, kept: Kept) -> None:
         kept.used_s = time.monotonic()
+        kept.used_at = self._computed
         self._kept[kept.slot] = self._kept.pop(kept.slot)
 
     def _forget(self, kept: Kept) -> None:

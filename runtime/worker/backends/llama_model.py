@@ -69,6 +69,8 @@ class LlamaModel:
             kept = KEPT_STATES if self.has_states else KEPT_SLOTS
             self.slots = options.slots or options.max_sequences + kept + 1
             self.spare_outputs = SPARE_OUTPUTS if options.draft != "off" else 0
+            self.output_room = self.slots + self.spare_outputs
+            """At how many tokens of a step can be sampled."""
             self.abort = AbortFlag()
             """Ends the computation that runs."""
             self.context = self._open_context(options)
@@ -148,7 +150,7 @@ class LlamaModel:
         params.n_batch = max(options.batch_tokens, options.max_sequences)
         params.n_ubatch = min(params.n_batch, 512)
         params.n_seq_max = self.slots
-        params.n_outputs_max = self.slots + self.spare_outputs
+        params.n_outputs_max = self.output_room
         params.kv_unified = True
         params.swa_full = False
         params.n_threads = self.threads

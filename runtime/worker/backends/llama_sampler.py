@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import secrets
 from collections.abc import Sequence
@@ -94,6 +95,8 @@ class Sampler:
         self._add_penalties(sampling, context_length, prompt)
         self._add_dry(sampling, context_length, prompt)
         self._weighs = native.llama_sampler_chain_n(self._before_cut) > 0
+        self._is_plain = sampling.temperature <= 0 and not self._weighs and constraint is None
+        """Whether the likeliest token is chosen as it is; the engine would make a list of the whole vocabulary for that."""
         if sampling.temperature <= 0:
             self._add(native.llama_sampler_init_greedy())
         else:
@@ -114,11 +117,13 @@ class Sampler:
         Raises:
             ConstraintFailed: the constraint cannot go on.
         """
+        if self._is_plain:
+            return int(read_logits(context, index, self._vocabulary.size).argmax())
         allowed = None if self._constraint is None else self._constraint.allowed()
         if allowed is None and self._cut is None:
             token = native.llama_sampler_sample(self._chain, context, index)
         else:
-            logits = np.ctypeslib.as_array(native.llama_get_logits_ith(context, index), (self._vocabulary.size,))
+            logits = read_logits(context, index, self._vocabulary.size)
             ids = None if allowed is None else np.flatnonzero(allowed)
             token = self._choose(logits if ids is None else logits[ids], ids)
         if self._constraint is not None:
@@ -224,9 +229,15 @@ def _cuts_itself(sampling: Sampling, vocabulary: Vocabulary) -> bool:
     return by_chance and not 0 < sampling.top_k < vocabulary.size and sampling.typical_p >= 1 and sampling.top_p < 1
 
 
+def read_logits(context: native.llama_context_p, index: int, size: int) -> NDArray[np.float32]:
+    """Gives the logits at an index of the newest batch, shape (size,), where the engine keeps them until the next one."""
+    first = ctypes.addressof(native.llama_get_logits_ith(context, index).contents)
+    return np.frombuffer((ctypes.c_float * size).from_address(first), np.float32)
+
+
 def read_logprob(context: native.llama_context_p, index: int, vocabulary: Vocabulary, *, token: int, top: int) -> TokenLogprob:
     """Reads how likely a token was by the bare logits, and which ones were likeliest, in falling order."""
-    logits = np.ctypeslib.as_array(native.llama_get_logits_ith(context, index), (vocabulary.size,))
+    logits = read_logits(context, index, vocabulary.size)
     peak = float(logits.max())
     total = peak + float(np.log(np.exp(logits - peak).sum(dtype=np.float64)))
     likeliest: tuple[TopLogprob, ...] = ()

@@ -12,6 +12,9 @@ from ..prefix.store import Hit
 from .llama_picture import Picture
 from .llama_sampler import Sampler
 
+USUAL_ANSWER_TOKENS = 64
+"""Most answers are at least as long, where the request allows it."""
+
 
 class Generating:
     """A generation's tokens, and how many of them are in the cache."""
@@ -45,6 +48,7 @@ class Generating:
         self.since_s = time.monotonic()
         self.in_cache = 0
         self.held = False
+        self.max_tokens = request.max_tokens
         self.room = room
         """How many tokens prompt and reply may have together."""
         self.hits: deque[Hit] | None = None
@@ -69,6 +73,12 @@ class Generating:
     def pending(self) -> int:
         """How many tokens must be computed before the next one can be chosen."""
         return len(self.tokens) - self.in_cache
+
+    @property
+    def expected_tokens(self) -> int:
+        """How many tokens will surely, or probably, be computed for it from here on."""
+        answer = USUAL_ANSWER_TOKENS if self.max_tokens is None else min(self.max_tokens, USUAL_ANSWER_TOKENS)
+        return self.pending + max(0, answer - (len(self.tokens) - self.prompt_tokens))
 
     @property
     def answering(self) -> bool:

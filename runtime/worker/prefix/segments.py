@@ -15,7 +15,9 @@ from hashlib import blake2b
 SEGMENT_TOKENS = 256
 """Every segment but a prompt's last one has so many tokens and begins at a multiple of them."""
 LEAST_TOKENS = 64
-"""A shorter end of a prompt is not worth a segment."""
+"""A shorter prompt is not worth a segment."""
+LEAST_TAIL_TOKENS = 8
+"""Behind whole segments a shorter end is: far back in a prompt each token takes several times as long to compute."""
 TOKEN_BYTES = 4
 KEY_BYTES = 16
 

@@ -9,7 +9,7 @@ from typing import Literal
 from ...frames import PrefixOptions
 from .disk import DiskTier, open_disk
 from .memory import MemoryTier
-from .segments import LEAST_TOKENS, SEGMENT_TOKENS, TOKEN_BYTES, Segment, pack_tokens, packed_key
+from .segments import LEAST_TAIL_TOKENS, LEAST_TOKENS, SEGMENT_TOKENS, TOKEN_BYTES, Segment, pack_tokens, packed_key
 
 Tier = Literal["ram", "disk"]
 
@@ -116,7 +116,7 @@ class PrefixStore:
         parent = self._root
         for begin in range(0, len(tokens), SEGMENT_TOKENS):
             part = prompt[begin * TOKEN_BYTES : (begin + SEGMENT_TOKENS) * TOKEN_BYTES]
-            if len(part) < LEAST_TOKENS * TOKEN_BYTES:
+            if len(part) < LEAST_TAIL_TOKENS * TOKEN_BYTES:
                 break
             if not self._covered(parent, part):
                 spans.append((begin, begin + len(part) // TOKEN_BYTES))

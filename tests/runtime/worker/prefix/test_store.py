@@ -11,7 +11,7 @@ from prefix_states import ROOT, state_of
 
 from impetus.runtime.frames import PrefixOptions
 from impetus.runtime.prefix_files import list_files
-from impetus.runtime.worker.prefix.segments import LEAST_TOKENS, SEGMENT_TOKENS, root_key
+from impetus.runtime.worker.prefix.segments import LEAST_TAIL_TOKENS, LEAST_TOKENS, SEGMENT_TOKENS, root_key
 from impetus.runtime.worker.prefix.store import LEAST_CUT_TOKENS, PrefixStore
 
 RUNS = st.lists(st.tuples(st.integers(0, 1), st.sampled_from([20, 64, 100, 256, 300])), min_size=1, max_size=4)
@@ -78,7 +78,7 @@ class StoreAgainstADict(RuleBasedStateMachine):
             state = state_of(tokens, end, size)
             if self.cuttable:
                 assert begin % SEGMENT_TOKENS == 0
-                assert LEAST_TOKENS <= end - begin <= SEGMENT_TOKENS
+                assert (LEAST_TAIL_TOKENS if begin else LEAST_TOKENS) <= end - begin <= SEGMENT_TOKENS
                 self.store.put(tokens, begin, end, state)
             else:
                 assert (begin, end) == (0, len(tokens))
