@@ -94,6 +94,7 @@ class WorkerLoop:
         inbox = self._inbox
         wait_s = 0.0 if self._arrived or self._answers.pending else self._backend.wait_s() if self._running else None
         if wait_s != 0 and inbox.empty():
+            self._outlet.flush()
             if not self._running:
                 self._report_idle()
                 while inbox.empty() and self._backend.rest():
@@ -173,6 +174,7 @@ class WorkerLoop:
             if not self._running:
                 self._meter.restart(time.monotonic())
                 self._reported_idle = False
+            self._outlet.flush()
             _, generation = self._waiting.popitem(last=False)
             self._running[generation.id] = generation
             self._backend.start(generation.id, generation.admission, generation.request)
@@ -196,7 +198,10 @@ class WorkerLoop:
                 generation.accepted_tokens += drafted.accepted
         step = self._hand_out(outcome, now_s)
         if step.deltas or step.done or step.tokens or step.begun:
-            self._outlet.send(step)
+            more = bool(self._running) and not (
+                self._arrived or self._waiting or self._answers.pending or outcome.prefill_tokens
+            )
+            self._outlet.send_step(step, now_s=now_s, more=more)
         now_s = time.monotonic()
         self._meter.count(outcome, step.tokens, now_s - began_s)
         if self._meter.due(now_s):

@@ -12,7 +12,10 @@ from typing import BinaryIO
 
 import msgspec
 
-from ..frames import Cancel, FromEngine, ToEngine, encode, read_to_engine
+from ..frames import Cancel, FromEngine, Step, ToEngine, encode, read_to_engine
+
+HOLD_S = 0.008
+"""Tokens that come sooner after others wait for so long at most."""
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +32,41 @@ class Outlet:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._held: Step | None = None
+        self._sent_s = 0.0
 
     def send(self, frame: FromEngine) -> None:
-        """Writes one frame; raises BrokenPipeError when nobody reads any more."""
+        """Writes one frame, after what is held back; raises BrokenPipeError when nobody reads any more."""
+        self.flush()
+        self._write(frame)
+
+    def send_step(self, step: Step, *, now_s: float, more: bool) -> None:
+        """Writes what a step gave, or keeps it for the next one's frame.
+
+        Readers and their clients wake up for each frame; where tokens come faster than eyes can follow, that takes a good part
+        of the machine from those who compute them.
+
+        Args:
+            step: what it gave.
+            now_s: by `time.monotonic`.
+            more: whether another step follows at once, as short as this one.
+        """
+        if self._held is not None:
+            held, self._held = self._held, None
+            step = Step([*held.deltas, *step.deltas], step.done, held.tokens + step.tokens, step.begun)
+        if more and not step.done and not step.begun and now_s - self._sent_s < HOLD_S:
+            self._held = step
+            return
+        self._sent_s = now_s
+        self._write(step)
+
+    def flush(self) -> None:
+        """Writes what is held back."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._write(held)
+
+    def _write(self, frame: FromEngine) -> None:
         body = encode(frame)
         written = os.write(self._descriptor, body)
         while written < len(body):

@@ -278,16 +278,24 @@ class LlamaBackend:
         self._viewing = None
         running = [sequence for sequence in self._sequences.values() if sequence.active]
         working = self._choose_group([sequence for sequence in running if not sequence.held])
-        prompts = [sequence for sequence in working if not sequence.answering]
-        views = [view for sequence in prompts if sequence.hits is not None and (view := sequence.view) is not None]
         answering = [sequence for sequence in working if sequence.answering]
         self._guesses.fill(answering, batch.capacity - len(answering))
         for sequence in answering:
             tokens = [sequence.tokens[-1], *sequence.guess]
             first = batch.add(sequence.slot, sequence.in_cache, tokens, sample="all")
             parts.append(Part(sequence, len(tokens), first, answers=True))
-        room = min(batch.room, self._slices.size(batch.size))
         outcome.prefill_tokens = 0
+        if len(answering) < len(working):
+            self._add_prompts([sequence for sequence in working if not sequence.answering], running, parts, outcome)
+        return parts
+
+    def _add_prompts(
+        self, prompts: list[Generating], running: list[Generating], parts: list[Part], outcome: StepOutcome
+    ) -> None:
+        """Fills the rest of the batch with prompts, as far as the step may be prolonged."""
+        batch = self._batch
+        views = [view for sequence in prompts if sequence.hits is not None and (view := sequence.view) is not None]
+        room = min(batch.room, self._slices.size(batch.size))
         now_s = time.monotonic()
         for sequence in self._slices.order(prompts, now_s):
             if room <= 0:
@@ -312,7 +320,6 @@ class LlamaBackend:
             parts.append(Part(sequence, count, first, answers=False))
             outcome.prefill_tokens += count
             room -= count
-        return parts
 
     def _view(self, part: Part, outcome: StepOutcome) -> None:
         """Computes what a picture shows, or, in the step after that, its cells behind those of the text before it."""
@@ -347,9 +354,9 @@ class LlamaBackend:
 
     def _choose_group(self, sequences: list[Generating]) -> list[Generating]:
         """Only sequences under the same adapters can share a batch; where there are several kinds, they take turns."""
+        if all(sequence.adapters == self._adapters for sequence in sequences):
+            return sequences
         groups = list(dict.fromkeys(sequence.adapters for sequence in sequences))
-        if not groups:
-            return []
         after = groups.index(self._adapters) + 1 if self._adapters in groups else 0
         chosen = groups[after % len(groups)]
         if chosen != self._adapters:
@@ -369,8 +376,8 @@ class LlamaBackend:
         return code, took_s
 
     def _note_speed(self, parts: list[Part], took_s: float) -> None:
-        decode_tokens = sum(part.count for part in parts if part.answers)
-        prefill_tokens = self._batch.size - decode_tokens
+        prefill_tokens = sum(part.count for part in parts if not part.answers)
+        decode_tokens = self._batch.size - prefill_tokens
         self._slices.note(decode_tokens=decode_tokens, prefill_tokens=prefill_tokens, took_s=took_s)
         if not prefill_tokens:
             self._guesses.note_step(decode_tokens, took_s)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ...request import Adapter
+from ..prefix.segments import LEAST_TOKENS
 from ..prefix.store import Hit, PrefixStore
 from ..prefix.trie import TokenTrie
 from .llama_memory import ContextMemory
@@ -17,7 +18,10 @@ from .llama_sharing import LEAST_SHARED, common_prefix
 PARK_AFTER_TOKENS = 64
 """Each token that is computed looks at all cells in use, also at those it then leaves out. Once so many were computed beside an
 ended sequence, that has cost as much as to put its state back from memory will."""
-SAVE_AT_ONCE_TOKENS = 512
+FORGET_AFTER_TOKENS = 1024
+"""The same for one that is too short to be kept elsewhere, and would have to be computed again."""
+PARK_FOR_S = 0.03
+"""How long those who wait for a step may be kept waiting by states that are not in memory yet; the rest is saved step by step."""
 MOST_STORES = 8
 """Each has a thread of its own, and there is one for every mixture of adapters that clients think of."""
 CLOSE_FOR_S = 0.05
@@ -179,13 +183,13 @@ class Cells:
             expected_tokens: how many tokens will be computed before long. Whoever would have to go then had better go at
                 once: the cells of new sequences lie closer together for it.
         """
-        if not self._parks:
+        if not self._parks or not self._kept:
             return
-        due = self._computed + expected_tokens - PARK_AFTER_TOKENS
+        passed = self._computed + expected_tokens
+        until_s = time.monotonic() + PARK_FOR_S
         for kept in tuple(self._kept.values()):
-            # Nobody is to wait for a long state to be saved; the steps do that bit by bit.
-            unsaved = sum(end - begin for begin, end in kept.unsaved)
-            if kept.used_at <= due and unsaved <= SAVE_AT_ONCE_TOKENS and self.save(kept):
+            patience = PARK_AFTER_TOKENS if len(kept.tokens) >= LEAST_TOKENS else FORGET_AFTER_TOKENS
+            if passed - kept.used_at >= patience and self.save(kept, until_s):
                 self._forget(kept)
 
     def save(self, kept: Kept, until_s: float = float("inf")) -> bool:
@@ -203,7 +207,7 @@ class Cells:
 
     def save_some(self, until_s: float) -> bool:
         """Saves what ended sequences left, the newest first, until a time; True where nothing is left to save."""
-        return all(self.save(kept, until_s) for kept in reversed(tuple(self._kept.values())))
+        return all(not kept.unsaved or self.save(kept, until_s) for kept in reversed(tuple(self._kept.values())))
 
     def restore(self, slot: int, hit: Hit, begin: int, adapters: Adapters) -> bool:
         """Puts a kept state into a slot that holds the first `begin` tokens; False where it is gone or there is no room."""
@@ -232,7 +236,8 @@ class Cells:
 
     def _touch(self, kept: Kept) -> None:
         kept.used_s = time.monotonic()
-        kept.used_at = self._computed
+        # It was just found of use, and most of its cells are in use again: it has time.
+        kept.used_at = self._computed + PARK_AFTER_TOKENS
         self._kept[kept.slot] = self._kept.pop(kept.slot)
 
     def _forget(self, kept: Kept) -> None:

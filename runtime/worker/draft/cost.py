@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 
-import numpy as np
-
 PRIOR_SLOPE = 0.35
 """What each further token costs of a step with one, until it was measured: between a GPU's nearly nothing and the 0.3 to 0.6
 of two CPU cores."""
@@ -25,8 +23,6 @@ STALE_NOTES = 2000
 TILE_TOKENS = 64
 """Engines compute attention in tiles; llama.cpp on a CPU takes less time for 64 tokens than for 48, as only whole tiles go the
 fast way (ggml/src/ggml-cpu/ops.cpp, ggml_compute_forward_flash_attn_ext_tiled)."""
-TABLE_TOKENS = 160
-"""Sizes up to here are looked up."""
 
 
 class StepCost:
@@ -42,7 +38,8 @@ class StepCost:
         self._notes = 0
         self._nodes: list[tuple[float, float]] = []
         """The sizes that were measured and what they cost, in order."""
-        self._table: list[float] = []
+        self._known: dict[int, float] = {}
+        """What was asked for since the last step: most steps ask for two or three sizes."""
 
     def note(self, tokens: int, step_s: float) -> None:
         """Takes in how long a step of so many tokens took."""
@@ -63,15 +60,14 @@ class StepCost:
         group.take(tokens, surprise, self._notes)
         self._forget()
         self._nodes = [(each.size, each.shape) for _, each in sorted(self._groups.items())]
-        self._table = []
+        self._known.clear()
 
     def relative(self, tokens: int) -> float:
         """What a step of so many tokens costs; only ratios of these numbers mean something."""
-        if tokens >= TABLE_TOKENS:
-            return self._interpolate(tokens)
-        if not self._table:
-            self._table = self._tabulate()
-        return self._table[tokens]
+        cost = self._known.get(tokens)
+        if cost is None:
+            cost = self._known[tokens] = self._interpolate(tokens)
+        return cost
 
     def is_anchored(self, tokens: int) -> bool:
         """Whether a step of at most so many tokens was seen lately; without one, there is nothing to compare longer ones to."""
@@ -107,16 +103,6 @@ class StepCost:
         prior = PRIOR_SLOPE * shape / (1 + PRIOR_SLOPE * (size - 1))
         span = last_size - size
         return max(0.0, (last_shape - shape + max(0.0, PRIOR_SPAN - span) * prior) / max(PRIOR_SPAN, span))
-
-    def _tabulate(self) -> list[float]:
-        """Gives the costs of all sizes up to `TABLE_TOKENS`; that of 0 is not meant to be used."""
-        if not self._nodes:
-            return [self._interpolate(max(1, tokens)) for tokens in range(TABLE_TOKENS)]
-        sizes, shapes = zip(*self._nodes, strict=True)
-        tokens = np.arange(TABLE_TOKENS)
-        inside = np.interp(tokens, sizes, shapes)
-        beyond = self._slope() * (np.maximum(tokens - sizes[-1], 0) - np.maximum(sizes[0] - tokens, 0))
-        return np.maximum(inside + beyond, 0.1 * shapes[0]).tolist()
 
     def _forget(self) -> None:
         smallest = min(self._groups)

@@ -196,7 +196,8 @@ def test_what_the_engine_has_already_need_not_be_kept() -> None:
 def test_short_ends_are_not_kept() -> None:
     store = ram_only()
     assert store.missing(list(range(63))) == []
-    assert store.missing(list(range(256 + 63))) == [(0, 256)]
+    assert store.missing(list(range(256 + LEAST_TAIL_TOKENS - 1))) == [(0, 256)]
+    assert store.missing(list(range(256 + LEAST_TAIL_TOKENS))) == [(0, 256), (256, 256 + LEAST_TAIL_TOKENS)]
     assert PrefixStore(PrefixOptions(), root=ROOT, cuttable=True).missing(list(range(900))) == []
 
 
