@@ -14,8 +14,9 @@ from ...questions import ApplyTemplate, Detokenize, Question, Tokenize
 from ...request import GenerateRequest
 from ..constraint.matcher import ConstraintFailed
 from ..constraint.vocabulary import ConstraintVocabulary
+from ..draft.cost import TILE_TOKENS
 from ..prefix.explain import Explainer
-from ..slices import Slices
+from ..slices import LEAST_SLICE, Slices
 from .backend import (
     Admission,
     Begun,
@@ -279,7 +280,9 @@ class LlamaBackend:
         running = [sequence for sequence in self._sequences.values() if sequence.active]
         working = self._choose_group([sequence for sequence in running if not sequence.held])
         answering = [sequence for sequence in working if sequence.answering]
-        self._guesses.fill(answering, batch.capacity - len(answering))
+        # Beside prompts, guesses leave room for a slice within the same tile.
+        room = batch.capacity if len(answering) == len(working) else TILE_TOKENS - LEAST_SLICE
+        self._guesses.fill(answering, room - len(answering))
         for sequence in answering:
             tokens = [sequence.tokens[-1], *sequence.guess]
             first = batch.add(sequence.slot, sequence.in_cache, tokens, sample="all")

@@ -1,7 +1,9 @@
+import statistics
 from dataclasses import dataclass
 
 import pytest
 
+from impetus.runtime.worker.draft.cost import TILE_TOKENS
 from impetus.runtime.worker.slices import LEAST_SLICE, Slices
 
 
@@ -22,9 +24,36 @@ def test_a_prompt_alone_takes_the_whole_step() -> None:
     assert learned(prefill_tps=10).size(0) == 512
 
 
-def test_a_slice_fills_what_the_answers_leave_of_the_target() -> None:
-    assert learned().size(4) == pytest.approx(100, abs=1)
-    assert learned(prefill_tps=300).size(4) == pytest.approx(30, abs=1)
+def test_a_slice_fills_what_the_answers_leave_of_the_target_with_whole_tiles() -> None:
+    assert learned(prefill_tps=2000).size(4) == 3 * TILE_TOKENS - 4
+    assert learned().size(4) == TILE_TOKENS - 4
+
+
+def in_steps(slices: Slices, *, part_tps: float, tile_tps: float, steps: int = 60) -> list[int]:
+    """Lets it cut a prompt on a machine of these speeds."""
+    sizes = [slices.size(4)]
+    for _ in range(steps):
+        speed = tile_tps if (sizes[-1] + 4) % TILE_TOKENS == 0 else part_tps
+        slices.note(decode_tokens=4, prefill_tokens=sizes[-1], took_s=0.02 + sizes[-1] / speed)
+        sizes.append(slices.size(4))
+    return sizes
+
+
+def test_a_tile_that_gains_nothing_is_tried_and_left() -> None:
+    sizes = in_steps(learned(prefill_tps=300), part_tps=300, tile_tps=300)
+    assert 30 <= statistics.median(sizes) <= 33
+    assert 1 <= sizes.count(TILE_TOKENS - 4) <= 6
+
+
+def test_a_tile_that_is_faster_may_take_longer_than_the_target() -> None:
+    sizes = in_steps(learned(prefill_tps=300), part_tps=200, tile_tps=300)
+    assert statistics.median(sizes) == TILE_TOKENS - 4
+    assert any(16 <= size <= 30 for size in sizes), "the other kind is looked at again"
+
+
+def test_a_tile_that_takes_too_long_is_never_tried() -> None:
+    sizes = in_steps(learned(prefill_tps=100), part_tps=100, tile_tps=150)
+    assert TILE_TOKENS - 4 not in sizes
 
 
 def test_a_slow_machine_still_reads_on() -> None:
@@ -45,9 +74,9 @@ def test_nothing_is_measured_yet() -> None:
 def test_it_learns_from_mixed_steps() -> None:
     slices = learned(prefill_tps=1000)
     for _ in range(30):
-        slices.note(decode_tokens=4, prefill_tokens=50, took_s=0.02 + 50 / 250)
-    assert slices.prefill_tps == pytest.approx(250, rel=0.05)
-    assert slices.size(4) == pytest.approx(25, abs=2)
+        slices.note(decode_tokens=4, prefill_tokens=50, took_s=0.02 + 50 / 100)
+    assert slices.prefill_tps == pytest.approx(100, rel=0.05)
+    assert slices.size(4) == LEAST_SLICE
 
 
 def test_a_stale_guess_of_the_answers_does_not_make_prompts_free() -> None:
