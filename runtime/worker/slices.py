@@ -10,7 +10,7 @@ from .draft.cost import TILE_TOKENS
 LEAST_SLICE = 16
 """Fewer prompt tokens in a step cost more in overhead than they spare the others."""
 STRETCH = 3.0
-"""A step of a whole tile may take so many times the target, where it computes prompts faster by `WORTH`: all is done sooner then.
+"""A step of a whole tile may take so many times the target, where it computes prompts faster by `WORTH`: all ends sooner then.
 Far back in a prompt, llama.cpp on a CPU takes half as long again for tokens in steps of less."""
 WORTH = 1.15
 TRIAL_STEPS = 16

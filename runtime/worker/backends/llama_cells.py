@@ -21,7 +21,7 @@ ended sequence, that has cost as much as to put its state back from memory will.
 FORGET_AFTER_TOKENS = 1024
 """The same for one that is too short to be kept elsewhere, and would have to be computed again."""
 PARK_FOR_S = 0.03
-"""How long those who wait for a step may be kept waiting by states that are not in memory yet; the rest is saved step by step."""
+"""How long a step may be held up by states that are not in memory yet; the rest is saved step by step."""
 MOST_STORES = 8
 """Each has a thread of its own, and there is one for every mixture of adapters that clients think of."""
 CLOSE_FOR_S = 0.05

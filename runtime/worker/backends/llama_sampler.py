@@ -6,6 +6,7 @@ import ctypes
 import math
 import secrets
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from llama_cpp import llama_cpp as native
@@ -231,8 +232,11 @@ def _cuts_itself(sampling: Sampling, vocabulary: Vocabulary) -> bool:
 
 def read_logits(context: native.llama_context_p, index: int, size: int) -> NDArray[np.float32]:
     """Gives the logits at an index of the newest batch, shape (size,), where the engine keeps them until the next one."""
-    first = ctypes.addressof(native.llama_get_logits_ith(context, index).contents)
-    return np.frombuffer((ctypes.c_float * size).from_address(first), np.float32)
+    address = ctypes.cast(native.llama_get_logits_ith(context, index), ctypes.c_void_p).value
+    if address is None:
+        raise IndexError(f"nothing was asked for at token {index} of the batch")
+    row = (ctypes.c_float * size).from_address(address)
+    return np.frombuffer(cast("memoryview", row), np.float32)
 
 
 def read_logprob(context: native.llama_context_p, index: int, vocabulary: Vocabulary, *, token: int, top: int) -> TokenLogprob:
