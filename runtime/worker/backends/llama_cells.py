@@ -189,7 +189,12 @@ class Cells:
         until_s = time.monotonic() + PARK_FOR_S
         for kept in tuple(self._kept.values()):
             patience = PARK_AFTER_TOKENS if len(kept.tokens) >= LEAST_TOKENS else FORGET_AFTER_TOKENS
-            if passed - kept.used_at >= patience and self.save(kept, until_s):
+            if passed - kept.used_at < patience or not self.save(kept, until_s):
+                continue
+            if self.store(kept.adapters).missing(kept.tokens):
+                # No store has room for all of it: cells that slow others down are better than a prompt computed anew.
+                kept.used_at = passed
+            else:
                 self._forget(kept)
 
     def save(self, kept: Kept, until_s: float = float("inf")) -> bool:

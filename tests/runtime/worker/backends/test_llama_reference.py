@@ -347,6 +347,20 @@ def test_ended_sequences_leave_the_cells_where_they_would_slow_running_ones(
     assert (ram_tokens, computed) == (2500, 3)
 
 
+def test_what_no_store_has_room_for_stays_in_the_cells(tiny_models: dict[str, Path], make: Callable[[T], T]) -> None:
+    backend = make(
+        open_backend(tiny_models["llama"], options(4096, batch_tokens=1024, prefix=PrefixOptions(ram_bytes=1 << 18)))
+    )
+    ask(backend, 1, *LONGEST[:2500])
+    until_it_speaks(backend, 1)
+    backend.drop(1)
+    ask(backend, 2, 5, *LONGEST[3000:3090])
+    until_it_speaks(backend, 2)
+    assert kept_tokens(backend) == [2500]
+    ask(backend, 3, *LONGEST[:2500], 5, 6, 7)
+    assert begun(until_it_speaks(backend, 3)) == (2500, 0, 3)
+
+
 def test_what_took_least_to_compute_is_evicted_first(tiny_models: dict[str, Path], make: Callable[[T], T]) -> None:
     backend = make(open_backend(tiny_models["llama"], options(prefix=PrefixOptions())))
     for number, (begin, end) in enumerate([(0, 200), (220, 260), (300, 420)], 1):
