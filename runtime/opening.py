@@ -15,7 +15,7 @@ from .models.stores import FolderStore, HuggingFaceStore, StarterStore, Store
 from .runtime import Runtime
 
 FEW_CORES = 4
-SHORT_SPIN = "600"
+SHORT_SPIN = "1500"
 """For GNU's OpenMP: threads that sleep at once cost two thirds of the speed on idle cores, and ones that spin for long cost
 others as much; some hundred turns cost neither (https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html)."""
 

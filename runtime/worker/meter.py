@@ -26,6 +26,8 @@ class Meter:
         if outcome.prefill_tokens:
             self._prefill_tokens += outcome.prefill_tokens
             self._prefill_s += duration_s
+        self._prefill_tokens += outcome.aside_tokens
+        self._prefill_s += outcome.aside_s
 
     def due(self, now_s: float) -> bool:
         """Whether it is time for the next report."""

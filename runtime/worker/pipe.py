@@ -14,8 +14,8 @@ import msgspec
 
 from ..frames import Cancel, FromEngine, Step, ToEngine, encode, read_to_engine
 
-HOLD_S = 0.008
-"""Tokens that come sooner after others wait for so long at most."""
+FRAME_S = 1 / 30
+"""Tokens that come within so long of others travel together: more often hardly a terminal or an editor draws."""
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ class Outlet:
         self._descriptor = descriptor
         self._held: Step | None = None
         self._sent_s = 0.0
+        self._stepped_s = 0.0
 
     def send(self, frame: FromEngine) -> None:
         """Writes one frame, after what is held back; raises BrokenPipeError when nobody reads any more."""
@@ -54,7 +55,8 @@ class Outlet:
         if self._held is not None:
             held, self._held = self._held, None
             step = Step([*held.deltas, *step.deltas], step.done, held.tokens + step.tokens, step.begun)
-        if more and not step.done and not step.begun and now_s - self._sent_s < HOLD_S:
+        step_s, self._stepped_s = now_s - self._stepped_s, now_s
+        if more and not step.done and not step.begun and now_s + step_s - self._sent_s < FRAME_S:
             self._held = step
             return
         self._sent_s = now_s

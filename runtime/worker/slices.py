@@ -9,12 +9,8 @@ from .draft.cost import TILE_TOKENS
 
 LEAST_SLICE = 16
 """Fewer prompt tokens in a step cost more in overhead than they spare the others."""
-STRETCH = 3.0
-"""A step of a whole tile may take so many times the target, where it computes prompts faster by `WORTH`: all ends sooner then.
-Far back in a prompt, llama.cpp on a CPU takes half as long again for tokens in steps of less."""
-WORTH = 1.15
-TRIAL_STEPS = 16
-"""After so many steps of one kind the other is tried again: the further a prompt is, the more tiles gain."""
+WELL_KNOWN_STEPS = 16
+EVERY_STEPS = 4
 _NEWEST = 0.3
 """How much the newest measurement counts."""
 
@@ -49,8 +45,6 @@ class Slices:
         self._most = most
         self._prefill_s = 0.0
         """Seconds for one prompt token, in whatever steps there were of late; 0 until one was computed."""
-        self._kinds = {whole: _Kind() for whole in (False, True)}
-        """Steps beside answers, of a whole tile or of less."""
         self._decode_s: dict[int, float] = {}
         """Seconds for a step of nothing but so many answers' tokens."""
 
@@ -68,14 +62,9 @@ class Slices:
             return self._most
         if not self._prefill_s:
             return LEAST_SLICE
-        decode_s = self._expected_s(decode_tokens)
-        part = max(LEAST_SLICE, int((self._target_s - decode_s) / self._each_s(whole=False)))
+        part = max(LEAST_SLICE, int((self._target_s - self._expected_s(decode_tokens)) / self._prefill_s))
         rows = (decode_tokens + part) // TILE_TOKENS * TILE_TOKENS
-        if rows - decode_tokens >= LEAST_SLICE:
-            return min(self._most, rows - decode_tokens)
-        tile = -(decode_tokens + LEAST_SLICE) % TILE_TOKENS + LEAST_SLICE
-        too_long = decode_s + tile * self._each_s(whole=True) > STRETCH * self._target_s
-        return min(self._most, part if too_long or not self._prefers_tiles() else tile)
+        return min(self._most, rows - decode_tokens if rows - decode_tokens >= LEAST_SLICE else part)
 
     def order(self, prompts: Iterable[Waiting], now_s: float) -> list[Waiting]:
         """The prompt that is finished soonest comes first, and each gains by as long as it has waited."""
@@ -90,26 +79,6 @@ class Slices:
             # A step is never all answers: what was expected of them may be out of date.
             each_s = max(alone_s, took_s * prefill_tokens / (prefill_tokens + decode_tokens) / 2) / prefill_tokens
             self._prefill_s = _blend(self._prefill_s or None, each_s)
-            if decode_tokens:
-                self._note_kind((prefill_tokens + decode_tokens) % TILE_TOKENS == 0, each_s)
-
-    def _note_kind(self, whole: bool, each_s: float) -> None:
-        kind, other = self._kinds[whole], self._kinds[not whole]
-        # After a while it is another machine, or another prompt.
-        kind.each_s = each_s if kind.stale_steps > TRIAL_STEPS else _blend(kind.each_s, each_s)
-        kind.stale_steps = 0
-        other.stale_steps += 1
-
-    def _each_s(self, *, whole: bool) -> float:
-        return self._kinds[whole].each_s or self._prefill_s
-
-    def _prefers_tiles(self) -> bool:
-        part, tile = self._kinds[False], self._kinds[True]
-        if tile.each_s is None or tile.stale_steps > TRIAL_STEPS:
-            return True
-        if part.each_s is None or part.stale_steps > TRIAL_STEPS:
-            return False
-        return tile.each_s * WORTH < part.each_s
 
     def _expected_s(self, decode_tokens: int) -> float:
         if not decode_tokens or not self._decode_s:
@@ -118,13 +87,18 @@ class Slices:
         return self._decode_s[nearest] + max(0, decode_tokens - nearest) * self._prefill_s
 
 
-class _Kind:
-    """How fast prompts are computed in one kind of step."""
+class Attention:
+    """Says which steps are worth to learn from: taking one in takes time too, and of many alike a few will do."""
 
     def __init__(self) -> None:
-        self.each_s: float | None = None
-        self.stale_steps = 0
-        """How many steps of the other kind there were since the last one."""
+        self._decode_tokens = self._steps = 0
+
+    def is_due(self, *, decode_tokens: int, prefill_tokens: int) -> bool:
+        """Counts a step."""
+        if prefill_tokens or decode_tokens != self._decode_tokens:
+            self._decode_tokens, self._steps = 0 if prefill_tokens else decode_tokens, 0
+        self._steps += 1
+        return self._steps <= WELL_KNOWN_STEPS or self._steps % EVERY_STEPS == 0
 
 
 def _blend(before: float | None, newest: float) -> float:

@@ -126,6 +126,10 @@ class StepOutcome:
     drafted: list[Drafted] = field(default_factory=list[Drafted])
     prefill_tokens: int = 0
     """Prompt tokens computed in this step."""
+    aside_tokens: int = 0
+    """Prompt tokens that were computed beside the steps, and came in with this one."""
+    aside_s: float = 0.0
+    """How long that took."""
     compute_s: float = 0.0
     """How long the engine's own compute call took."""
 

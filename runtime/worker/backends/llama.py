@@ -16,23 +16,23 @@ from ..constraint.matcher import ConstraintFailed
 from ..constraint.vocabulary import ConstraintVocabulary
 from ..draft.cost import TILE_TOKENS
 from ..prefix.explain import Explainer
-from ..slices import LEAST_SLICE, Slices
+from ..slices import LEAST_SLICE, Attention, Slices
 from .backend import (
     Admission,
     Begun,
-    Drafted,
     Loaded,
     LoadError,
     Lost,
     Occupancy,
     Refusal,
-    Sampled,
     StepOutcome,
     Work,
 )
+from .llama_annex import Annex
 from .llama_batch import Batch
 from .llama_beginning import Beginnings
 from .llama_cells import Adapters, Cells
+from .llama_chooser import Chooser
 from .llama_constraint import open_constraints
 from .llama_fill import read_fill_tokens
 from .llama_guesses import Guesses, open_draft_model
@@ -40,7 +40,7 @@ from .llama_model import ENGINE, LlamaModel
 from .llama_opening import open_cells
 from .llama_picture import LlamaAdmission, PictureFailed, open_projector, words_of
 from .llama_prompts import PromptReader
-from .llama_sampler import Sampler, check_sampling, read_logprob
+from .llama_sampler import Sampler, check_sampling
 from .llama_sequence import Generating, Part
 from .llama_sharing import distinct_tokens
 from .llama_vocab import Vocabulary
@@ -73,6 +73,8 @@ class LlamaBackend:
     _batch: Batch
     _cells: Cells
     _slices: Slices
+    _annex: Annex
+    _chooser: Chooser
     _beginnings: Beginnings
     _constraints: ConstraintVocabulary
     _guesses: Guesses
@@ -88,6 +90,7 @@ class LlamaBackend:
         """Those that lie over the weights now."""
         self._options = LoadOptions()
         self._lock = threading.Lock()
+        self._attention = Attention()
         self._computing: frozenset[int] = frozenset()
         """The sequences in the running step; under the lock, as another thread looks at it."""
 
@@ -114,18 +117,26 @@ class LlamaBackend:
         self._guesses = Guesses(options, model, drafter, limit_s=step_target_s)
         self._constraints = open_constraints(vocabulary)
         self._cells = open_cells(model, options)
+        self._annex = Annex(model, self._cells, most_bytes=options.prefix.ram_bytes)
         self._beginnings = Beginnings(
             self._cells,
             Explainer(lambda tokens: vocabulary.text(words_of(tokens))),
             boundaries=vocabulary.boundaries,
             keeps_states=options.prefix.ram_bytes > 0 or options.prefix.disk_dir is not None,
         )
+        self._chooser = Chooser(model, vocabulary, self._beginnings)
         first_token = vocabulary.bos if vocabulary.bos is not None else 0
         for tokens, took_s in warm_up(model, self._batch, first_token).items():
             self._guesses.note_step(tokens, took_s)
         self._cells.store(())
         on_progress(1.0)
-        return Loaded(model.context_length, options.max_sequences, vocabulary.size, ENGINE, self._details())
+        return Loaded(
+            model.context_length,
+            options.max_sequences,
+            vocabulary.size,
+            ENGINE,
+            model.details() | {"chat template": self._prompts.about},
+        )
 
     def admit(self, request: GenerateRequest) -> Admission:
         """Renders and tokenises the prompt, and checks every token id in the request."""
@@ -168,6 +179,7 @@ class LlamaBackend:
     def step(self) -> StepOutcome:
         """Computes a token or more for each sequence that is past its prompt, and a part of the prompts of the others."""
         outcome = StepOutcome()
+        self._annex.land(self._sequences, outcome)
         if self._room_changed:
             self._let_in()
         while parts := self._compose(outcome):
@@ -179,7 +191,7 @@ class LlamaBackend:
             outcome.compute_s += took_s
             if code == 0:
                 self._cells.note_step(self._batch.size)
-                self._note_speed(parts, took_s)
+                self._note_speed(outcome.prefill_tokens, took_s)
                 self._sample(parts, outcome)
                 break
             if code == ABORTED:
@@ -192,6 +204,8 @@ class LlamaBackend:
                 self._make_room(outcome)
         if self._viewing is not None:
             self._view(self._viewing, outcome)
+        elif not parts:
+            self._annex.wait(outcome)
         if self._cells.save_some(time.monotonic() + SAVE_FOR_S):
             self._cells.relieve()
         return outcome
@@ -215,6 +229,7 @@ class LlamaBackend:
         with self._lock:
             if self._computing and self._computing.issubset(cancelled):
                 self._model.abort.raise_()
+        self._annex.interrupt(cancelled)
 
     def drop(self, sequence: int) -> None:
         """Ends a sequence; what it computed stays in the cache for those that begin like it."""
@@ -222,6 +237,7 @@ class LlamaBackend:
         if dropped is None:
             return
         if dropped.active:
+            self._annex.release(dropped)
             self._beginnings.leave(dropped)
         dropped.sampler.close()
         self._guesses.drop(sequence)
@@ -238,6 +254,7 @@ class LlamaBackend:
         """Keeps what is worth it, and frees everything."""
         for number in tuple(self._sequences):
             self.drop(number)
+        self._annex.close()
         self._cells.close()
         self._guesses.close()
         if self._projector is not None:
@@ -278,7 +295,7 @@ class LlamaBackend:
         parts: list[Part] = []
         self._viewing = None
         running = [sequence for sequence in self._sequences.values() if sequence.active]
-        working = self._choose_group([sequence for sequence in running if not sequence.held])
+        working = self._choose_group([one for one in running if not one.held and not self._annex.holds(one)])
         answering = [sequence for sequence in working if sequence.answering]
         # Beside prompts, guesses leave room for a slice within the same tile.
         room = batch.capacity if len(answering) == len(working) else TILE_TOKENS - LEAST_SLICE
@@ -290,6 +307,7 @@ class LlamaBackend:
         outcome.prefill_tokens = 0
         if len(answering) < len(working):
             self._add_prompts([sequence for sequence in working if not sequence.answering], running, parts, outcome)
+        self._annex.alone = not parts
         return parts
 
     def _add_prompts(
@@ -297,14 +315,16 @@ class LlamaBackend:
     ) -> None:
         """Fills the rest of the batch with prompts, as far as the step may be prolonged."""
         batch = self._batch
-        views = [view for sequence in prompts if sequence.hits is not None and (view := sequence.view) is not None]
+        beside = bool(parts)
+        elsewhere = self._annex.parts(self._sequences)
+        elsewhere += [view for sequence in prompts if sequence.hits is not None and (view := sequence.view) is not None]
         room = min(batch.room, self._slices.size(batch.size))
         now_s = time.monotonic()
         for sequence in self._slices.order(prompts, now_s):
             if room <= 0:
                 break
             if not self._beginnings.prepare(
-                sequence, running, [*parts, *views], prefill_tps=self._slices.prefill_tps, until_s=now_s + RESTORE_FOR_S
+                sequence, running, [*parts, *elsewhere], prefill_tps=self._slices.prefill_tps, until_s=now_s + RESTORE_FOR_S
             ):
                 continue
             if not sequence.began:
@@ -312,6 +332,9 @@ class LlamaBackend:
                 outcome.begun.append(Begun(sequence.number, self._beginnings.report(sequence)))
             if (view := sequence.view) is not None:
                 self._viewing = self._viewing or view
+                continue
+            if beside and not outcome.begun and self._annex.take(sequence):
+                elsewhere += self._annex.parts(self._sequences)
                 continue
             count = min(room, sequence.stretch)
             if sequence.repeatable and 1 < count == sequence.pending:
@@ -378,9 +401,10 @@ class LlamaBackend:
             self._computing = frozenset()
         return code, took_s
 
-    def _note_speed(self, parts: list[Part], took_s: float) -> None:
-        prefill_tokens = sum(part.count for part in parts if not part.answers)
+    def _note_speed(self, prefill_tokens: int, took_s: float) -> None:
         decode_tokens = self._batch.size - prefill_tokens
+        if not self._attention.is_due(decode_tokens=decode_tokens, prefill_tokens=prefill_tokens):
+            return
         self._slices.note(decode_tokens=decode_tokens, prefill_tokens=prefill_tokens, took_s=took_s)
         if not prefill_tokens:
             self._guesses.note_step(decode_tokens, took_s)
@@ -390,46 +414,14 @@ class LlamaBackend:
             sequence = part.sequence
             try:
                 if part.answers:
-                    self._check_guess(sequence, part, outcome)
+                    self._chooser.check_guess(sequence, part, outcome)
                     continue
                 sequence.in_cache += part.count
                 self._beginnings.reached(sequence)
                 if not sequence.pending:
-                    self._choose(sequence, part.first + part.count - 1, outcome)
+                    self._chooser.choose(sequence, part.first + part.count - 1, outcome)
             except ConstraintFailed as error:
                 self._lose(sequence, "failed", str(error), outcome)
-
-    def _check_guess(self, sequence: Generating, part: Part, outcome: StepOutcome) -> None:
-        """Chooses token after token as without a guess, as long as each is what was guessed."""
-        guess = sequence.guess
-        accepted = 0
-        for offset in range(part.count):
-            sequence.in_cache += 1
-            token = self._choose(sequence, part.first + offset, outcome)
-            if token is None or offset == len(guess) or token != guess[offset]:
-                break
-            accepted += 1
-        if not guess:
-            return
-        sequence.guess = []
-        outcome.drafted.append(Drafted(sequence.number, len(guess), accepted))
-        if accepted < len(guess):
-            self._cells.memory.cut(sequence.slot, sequence.in_cache)
-
-    def _choose(self, sequence: Generating, index: int, outcome: StepOutcome) -> int | None:
-        """Chooses a sequence's next token; None where the model ended."""
-        context, vocabulary = self._model.context, self._vocabulary
-        if len(sequence.tokens) == sequence.prompt_tokens:
-            self._beginnings.computed(sequence)
-        token = sequence.sampler.sample(context, index)
-        sequence.tokens.append(token)
-        if token in vocabulary.ends:
-            outcome.tokens.append(Sampled(sequence.number, b"", end=True))
-            return None
-        top = sequence.top_logprobs
-        logprob = None if top is None else read_logprob(context, index, vocabulary, token=token, top=top)
-        outcome.tokens.append(Sampled(sequence.number, vocabulary.piece(token), logprob=logprob))
-        return token
 
     def _roll_back(self, parts: list[Part]) -> None:
         """Takes out of the cache what an aborted step left there."""
@@ -463,6 +455,7 @@ class LlamaBackend:
             self._lose(youngest, "overloaded", "The context memory is full.", outcome)
 
     def _vacate(self, sequence: Generating) -> None:
+        self._annex.release(sequence)
         self._cells.give_back(sequence.slot)
         sequence.slot = -1
         sequence.in_cache = sequence.ram_tokens = sequence.disk_tokens = 0
@@ -482,14 +475,3 @@ class LlamaBackend:
                 self._lose(sequence, "failed", why, outcome)
         if self._model.has_states:
             self._start_over()
-
-    def _details(self) -> dict[str, str]:
-        model = self._model
-        return {
-            "model": model.description,
-            "context": f"{model.context_length} of {model.trained_context} trained; {model.cache_size} cells for all, "
-            f"{model.cache_bytes_per_token * model.cache_size / 2**20:.0f} MiB",
-            "chat template": self._prompts.about,
-            "threads": str(model.threads),
-            "system": model.system_info,
-        }

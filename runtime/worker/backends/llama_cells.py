@@ -212,19 +212,26 @@ class Cells:
 
     def save_some(self, until_s: float) -> bool:
         """Saves what ended sequences left, the newest first, until a time; True where nothing is left to save."""
-        return all(not kept.unsaved or self.save(kept, until_s) for kept in reversed(tuple(self._kept.values())))
+        return all(not kept.unsaved or self.save(kept, until_s) for kept in reversed(self._kept.values()))
 
     def restore(self, slot: int, hit: Hit, begin: int, adapters: Adapters) -> bool:
         """Puts a kept state into a slot that holds the first `begin` tokens; False where it is gone or there is no room."""
         state = self.store(adapters).read(hit)
         if state is None:
             return False
+        return self.put(slot, state, max(begin, hit.begin), hit.begin + hit.tokens)
+
+    def put(self, slot: int, state: bytes, begin: int, end: int) -> bool:
+        """Puts positions [begin, end) of a state behind what a slot holds; False where there is no room.
+
+        Where sequences cannot be cut, the state takes the place of all that the slot holds.
+        """
         target = self._scratch if self.cuttable else slot
         while not self.memory.write_state(target, state):
             if not self.evict(spare=slot):
                 return False
         if self.cuttable:
-            self.memory.share(self._scratch, slot, max(begin, hit.begin), hit.begin + hit.tokens)
+            self.memory.share(self._scratch, slot, begin, end)
             self.memory.free(self._scratch)
         return True
 

@@ -12,9 +12,6 @@ from .llama_draft import DraftModel, DraftWant
 from .llama_model import LlamaModel
 from .llama_sequence import Generating
 
-WELL_KNOWN_STEPS = 32
-EVERY_STEPS = 4
-
 
 def open_draft_model(options: LoadOptions, on_progress: Callable[[float], None]) -> DraftModel | None:
     """Opens the draft model that the options name, or none; raises LoadError."""
@@ -39,8 +36,6 @@ class Guesses:
         self._drafter = drafter
         self._limit_s = limit_s
         self._cost = StepCost()
-        self._steps: dict[int, int] = {}
-        """How many steps there were of so many tokens."""
 
     def begin(self, sequence: Generating, request: GenerateRequest) -> None:
         """Gives a new sequence its guesser, where guessing may pay and cannot be seen in what a seed gives."""
@@ -84,11 +79,7 @@ class Guesses:
 
     def note_step(self, tokens: int, took_s: float) -> None:
         """Learns how long a step of nothing but answers took."""
-        if not self._most:
-            return
-        self._steps[tokens] = seen = self._steps.get(tokens, 0) + 1
-        # What is well known is looked at now and then: to take it in takes time, too.
-        if seen <= WELL_KNOWN_STEPS or seen % EVERY_STEPS == 0:
+        if self._most:
             self._cost.note(tokens, took_s)
 
     def drop(self, number: int) -> None:

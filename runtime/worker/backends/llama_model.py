@@ -50,6 +50,7 @@ class LlamaModel:
 
     def __init__(self, path: str, options: LoadOptions, on_progress: Callable[[float], None]) -> None:
         self._log = LlamaLog()
+        self._options = options
         self._adapters: dict[str, native.llama_adapter_lora_p] = {}
         """By path; freed with the model."""
         self._adapter_prints: dict[str, bytes] = {}
@@ -61,6 +62,7 @@ class LlamaModel:
             self.cache_bytes_per_token = _cache_bytes_per_token(self._model)
             self.context_length = choose_context(options.context_length, self.trained_context, self.cache_bytes_per_token)
             self.threads = options.threads or count_usable_cores()
+            self.threads_batch = options.threads_batch or self.threads
             self.files = split_files(path)
             """The model's files, in order."""
             self.has_states = bool(native.llama_model_is_recurrent(self._model) or native.llama_model_is_hybrid(self._model))
@@ -73,7 +75,7 @@ class LlamaModel:
             """At how many tokens of a step can be sampled."""
             self.abort = AbortFlag()
             """Ends the computation that runs."""
-            self.context = self._open_context(options)
+            self.context = self._open_context()
         except BaseException:
             native.llama_model_free(self._model)
             raise
@@ -95,6 +97,16 @@ class LlamaModel:
     def description(self) -> str:
         """As "llama 135M Q4_1, 135 M parameters, 92 MiB"."""
         return describe_weights(self._model)
+
+    def details(self) -> dict[str, str]:
+        """What people may want to know of it."""
+        return {
+            "model": self.description,
+            "context": f"{self.context_length} of {self.trained_context} trained; {self.cache_size} cells for all, "
+            f"{self.cache_bytes_per_token * self.cache_size / 2**20:.0f} MiB",
+            "threads": str(self.threads),
+            "system": self.system_info,
+        }
 
     @property
     def chat_template(self) -> str | None:
@@ -140,25 +152,33 @@ class LlamaModel:
             raise LoadError(f"it is {kind}, which does not continue a text.")
         return model
 
-    def _open_context(self, options: LoadOptions) -> native.llama_context_p:
+    def use_threads(self, decode: int, batch: int) -> None:
+        """Lets the computations that follow use so many threads."""
+        native.llama_set_n_threads(self.context, decode, batch)
+
+    def open_beside(self, *, cells: int, batch_tokens: int) -> native.llama_context_p | None:
+        """Opens a small second context over the same weights, for two sequences; None where there is no memory for it.
+
+        Whoever asks for it frees it. It may be used by another thread while the main one computes.
+        """
+        params = self._context_params()
+        params.n_ctx = cells
+        params.n_batch = params.n_ubatch = batch_tokens
+        params.n_seq_max = params.n_outputs_max = 2
+        return native.llama_init_from_model(self._model, params)
+
+    def _open_context(self) -> native.llama_context_p:
+        options = self._options
         needed_bytes = self.context_length * self.cache_bytes_per_token
         if needed_bytes > ABSURD_SHARE * _memory_bytes():
             # The engine would lay out its tables first, and take the whole machine down with them.
             raise LoadError(f"no memory for a context of {self.context_length} tokens, about {needed_bytes / 2**30:.0f} GiB.")
-        params = native.llama_context_default_params()
+        params = self._context_params()
         params.n_ctx = max(self.context_length, options.cache_tokens or 0)
         params.n_batch = max(options.batch_tokens, options.max_sequences)
         params.n_ubatch = min(params.n_batch, 512)
         params.n_seq_max = self.slots
         params.n_outputs_max = self.output_room
-        params.kv_unified = True
-        params.swa_full = False
-        params.n_threads = self.threads
-        params.n_threads_batch = options.threads_batch or self.threads
-        params.type_k = params.type_v = _CACHE_TYPES[options.cache_type]
-        if options.cache_type != "f16":
-            params.flash_attn_type = native.LLAMA_FLASH_ATTN_TYPE_ENABLED
-        params.no_perf = True
         self._log.forget()
         context = native.llama_init_from_model(self._model, params)
         if not context:
@@ -167,6 +187,19 @@ class LlamaModel:
             )
         self.abort.watch(context)
         return context
+
+    def _context_params(self) -> native.llama_context_params:
+        """What all contexts of the model have in common: states can move between them."""
+        params = native.llama_context_default_params()
+        params.kv_unified = True
+        params.swa_full = False
+        params.n_threads = self.threads
+        params.n_threads_batch = self.threads_batch
+        params.type_k = params.type_v = _CACHE_TYPES[self._options.cache_type]
+        if self._options.cache_type != "f16":
+            params.flash_attn_type = native.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        params.no_perf = True
+        return params
 
 
 def split_files(path: str) -> list[Path]:

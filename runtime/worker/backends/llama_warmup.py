@@ -10,7 +10,8 @@ from .llama_model import LlamaModel
 
 SHORT_STEP_S = 0.05
 """Where a step of one token takes longer, no larger one is tried: a load is to be over soon."""
-LARGER_TOKENS = 8
+LARGER_TOKENS = (2, 8)
+"""Between these a step grows evenly; a second token may cost more than the next ones, as it may need another way to compute."""
 
 
 def warm_up(model: LlamaModel, batch: Batch, token: int) -> dict[int, float]:
@@ -29,9 +30,10 @@ def warm_up(model: LlamaModel, batch: Batch, token: int) -> dict[int, float]:
     """
     _compute(model, batch, token, 1)
     took_s = {1: _compute(model, batch, token, 1)}
-    larger = min(LARGER_TOKENS, batch.capacity, model.output_room)
-    if took_s[1] < SHORT_STEP_S and larger > 1:
-        took_s[larger] = _compute(model, batch, token, larger)
+    if took_s[1] < SHORT_STEP_S:
+        for tokens in LARGER_TOKENS:
+            if tokens <= min(batch.capacity, model.output_room):
+                took_s[tokens] = _compute(model, batch, token, tokens)
     return took_s
 
 

@@ -8,6 +8,12 @@ from .cost import StepCost
 from .lookup import Lookup
 from .pace import MODEL_CHANCES, Pace
 
+RESTLESS_STEPS = 24
+"""After so many steps without a guess the text is taken to be new."""
+NAP_STEPS = 3
+"""Then so many steps pass before it is looked at again: that costs a repetition three guesses when it begins, and a new text
+three quarters of what looking costs."""
+
 
 class Guesser:
     """Guesses the next tokens of one sequence, as long as that pays.
@@ -23,6 +29,8 @@ class Guesser:
         self._seen = 0
         self._guess: list[int] = []
         """What the model guessed for the step before."""
+        self._silent_steps = 0
+        self._nap = 0
 
     def guess(
         self, tokens: Sequence[int], *, others: int = 0, room: int | None = None, limit_s: float | None = None
@@ -35,11 +43,21 @@ class Guesser:
             room: the most tokens that the step can still take.
             limit_s: how long a step may take that others wait for.
         """
-        lookup = self._follow(tokens)
-        if not self._pace.could_pay(others=others) or lookup.peek() is None:
+        if self._nap:
+            self._nap -= 1
             return []
-        count = self._pace.wanted(others=others, agreement=lookup.agreement, limit_s=limit_s)
-        return lookup.draft(_at_most(count, room))
+        lookup = self._follow(tokens)
+        count = 0
+        if self._pace.could_pay(others=others) and lookup.peek() is not None:
+            count = self._pace.wanted(others=others, agreement=lookup.agreement, limit_s=limit_s)
+        if count:
+            self._silent_steps = 0
+            return lookup.draft(_at_most(count, room))
+        self._silent_steps += 1
+        # What a model guessed is judged step by step.
+        if self._silent_steps > RESTLESS_STEPS and self._model_pace is None:
+            self._nap = NAP_STEPS
+        return []
 
     def wanted(self, *, others: int = 0, room: int | None = None, limit_s: float | None = None, token_s: float = 0.0) -> int:
         """Says how many tokens a model should guess where lookup guessed none; 0 without a model.

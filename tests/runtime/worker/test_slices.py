@@ -1,10 +1,9 @@
-import statistics
 from dataclasses import dataclass
 
 import pytest
 
 from impetus.runtime.worker.draft.cost import TILE_TOKENS
-from impetus.runtime.worker.slices import LEAST_SLICE, Slices
+from impetus.runtime.worker.slices import EVERY_STEPS, LEAST_SLICE, WELL_KNOWN_STEPS, Attention, Slices
 
 
 @dataclass
@@ -27,33 +26,7 @@ def test_a_prompt_alone_takes_the_whole_step() -> None:
 def test_a_slice_fills_what_the_answers_leave_of_the_target_with_whole_tiles() -> None:
     assert learned(prefill_tps=2000).size(4) == 3 * TILE_TOKENS - 4
     assert learned().size(4) == TILE_TOKENS - 4
-
-
-def in_steps(slices: Slices, *, part_tps: float, tile_tps: float, steps: int = 60) -> list[int]:
-    """Lets it cut a prompt on a machine of these speeds."""
-    sizes = [slices.size(4)]
-    for _ in range(steps):
-        speed = tile_tps if (sizes[-1] + 4) % TILE_TOKENS == 0 else part_tps
-        slices.note(decode_tokens=4, prefill_tokens=sizes[-1], took_s=0.02 + sizes[-1] / speed)
-        sizes.append(slices.size(4))
-    return sizes
-
-
-def test_a_tile_that_gains_nothing_is_tried_and_left() -> None:
-    sizes = in_steps(learned(prefill_tps=300), part_tps=300, tile_tps=300)
-    assert 30 <= statistics.median(sizes) <= 33
-    assert 1 <= sizes.count(TILE_TOKENS - 4) <= 6
-
-
-def test_a_tile_that_is_faster_may_take_longer_than_the_target() -> None:
-    sizes = in_steps(learned(prefill_tps=300), part_tps=200, tile_tps=300)
-    assert statistics.median(sizes) == TILE_TOKENS - 4
-    assert any(16 <= size <= 30 for size in sizes), "the other kind is looked at again"
-
-
-def test_a_tile_that_takes_too_long_is_never_tried() -> None:
-    sizes = in_steps(learned(prefill_tps=100), part_tps=100, tile_tps=150)
-    assert TILE_TOKENS - 4 not in sizes
+    assert learned(prefill_tps=300).size(4) == pytest.approx(30, abs=1)
 
 
 def test_a_slow_machine_still_reads_on() -> None:
@@ -92,3 +65,12 @@ def test_the_shortest_prompt_comes_first_and_waiting_counts() -> None:
     assert slices.order([long, short], 1.0) == [short, long]
     newcomers = [Prompt(1000, 9.5)]
     assert slices.order([*newcomers, long], 10.0)[0] is long
+
+
+def test_of_many_steps_alike_a_few_are_looked_at() -> None:
+    attention = Attention()
+    due = [attention.is_due(decode_tokens=2, prefill_tokens=0) for _ in range(WELL_KNOWN_STEPS + 40)]
+    assert all(due[:WELL_KNOWN_STEPS])
+    assert sum(due[WELL_KNOWN_STEPS:]) == 40 // EVERY_STEPS
+    assert all(attention.is_due(decode_tokens=3, prefill_tokens=0) for _ in range(WELL_KNOWN_STEPS)), "another size is new"
+    assert all(attention.is_due(decode_tokens=3, prefill_tokens=9) for _ in range(60)), "prompts always are"
