@@ -237,7 +237,7 @@ class LlamaBackend:
         if dropped is None:
             return
         if dropped.active:
-            self._annex.release(dropped)
+            self._annex.release(dropped, keep=True)
             self._beginnings.leave(dropped)
         dropped.sampler.close()
         self._guesses.drop(sequence)
@@ -297,8 +297,9 @@ class LlamaBackend:
         running = [sequence for sequence in self._sequences.values() if sequence.active]
         working = self._choose_group([one for one in running if not one.held and not self._annex.holds(one)])
         answering = [sequence for sequence in working if sequence.answering]
-        # Beside prompts, guesses leave room for a slice within the same tile.
+        # Beside prompts, guesses leave room for a slice within the same tile; on a part of the cores they do not pay.
         room = batch.capacity if len(answering) == len(working) else TILE_TOKENS - LEAST_SLICE
+        room = len(answering) if self._annex.is_busy else room
         self._guesses.fill(answering, room - len(answering))
         for sequence in answering:
             tokens = [sequence.tokens[-1], *sequence.guess]
@@ -307,7 +308,6 @@ class LlamaBackend:
         outcome.prefill_tokens = 0
         if len(answering) < len(working):
             self._add_prompts([sequence for sequence in working if not sequence.answering], running, parts, outcome)
-        self._annex.alone = not parts
         return parts
 
     def _add_prompts(
@@ -406,7 +406,7 @@ class LlamaBackend:
         if not self._attention.is_due(decode_tokens=decode_tokens, prefill_tokens=prefill_tokens):
             return
         self._slices.note(decode_tokens=decode_tokens, prefill_tokens=prefill_tokens, took_s=took_s)
-        if not prefill_tokens:
+        if not prefill_tokens and not self._annex.is_busy:
             self._guesses.note_step(decode_tokens, took_s)
 
     def _sample(self, parts: list[Part], outcome: StepOutcome) -> None:

@@ -23,7 +23,7 @@ from .llama_sequence import Generating, Part
 LEAST_TOKENS = 256
 """Shorter prompts are done sooner in slices of the answers' own steps."""
 PIECE_TOKENS = 256
-"""So many tokens are computed at a time: enough to be fast, and few enough to take more cores over soon once they are free."""
+"""So many tokens are computed at a time: enough to be fast, and few enough to go over to all cores soon once these are free."""
 MOST_TAKEN_BYTES = 128 << 20
 """How large the state of what is known already may be: it is copied while answers wait."""
 WAIT_S = 0.01
@@ -36,13 +36,13 @@ class Annex:
 
     A step that computes tokens of answers and a slice of a prompt takes as long as both together, and small slices take a CPU
     twice the work. Here each side has cores of its own: answers never wait for a prompt, and a prompt is computed in large
-    pieces. What was computed moves over as the engine's states, piece by piece. A GPU does one thing at a time, so this is for
-    models on the CPU, and for those whose states can be parted.
+    pieces. What was computed moves over as the engine's states, at the end, as answers would look at these cells in vain. A GPU
+    does one thing at a time, so this is for models on the CPU, and for those whose states can be parted.
 
     Args:
         model: what computes.
         cells: where the pieces go.
-        most_bytes: how much memory the second context may take.
+        most_bytes: how much memory the second context and its states may take.
     """
 
     def __init__(self, model: LlamaModel, cells: Cells, *, most_bytes: int) -> None:
@@ -51,8 +51,11 @@ class Annex:
         works = model.cuttable and model.threads > 1 and not native.llama_supports_gpu_offload()
         self._most_bytes = most_bytes if works else 0
         self._job: _Job | None = None
-        self.alone = False
-        """Whether nothing is computed beside it, and all cores are free for it."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a prompt is being computed here."""
+        return self._job is not None
 
     def holds(self, sequence: Generating) -> bool:
         """Whether a sequence's prompt is being computed here."""
@@ -67,7 +70,7 @@ class Annex:
             or sequence.pending <= LEAST_TOKENS
             or sequence.pictures
             or sequence.adapters
-            or len(sequence.tokens) * each_bytes > self._most_bytes
+            or 2 * len(sequence.tokens) * each_bytes > self._most_bytes
             or sequence.in_cache * each_bytes > MOST_TAKEN_BYTES
         ):
             return False
@@ -76,8 +79,7 @@ class Annex:
         self._job = _Job(self._model, sequence.number, sequence.tokens[:-1], sequence.in_cache, known)
         threads = self._model.threads
         self._model.use_threads(max(1, threads // 2), max(1, threads // 2))
-        self.alone = False
-        self._job.start(self)
+        self._job.start()
         return True
 
     def parts(self, sequences: Mapping[int, Generating]) -> list[Part]:
@@ -88,36 +90,44 @@ class Annex:
         return [Part(sequence, sequence.pending - 1, 0, answers=False)]
 
     def land(self, sequences: Mapping[int, Generating], outcome: StepOutcome) -> None:
-        """Takes over what was computed since the last time."""
+        """Takes over a prompt that is computed, or as far as it came."""
         job = self._job
         if job is None:
             return
-        while (piece := job.next_piece()) is not None:
-            if not piece.state:
-                self._end(job)
-                return
-            sequence = sequences.get(job.number)
-            if job.is_cancelled or sequence is None or sequence.in_cache != piece.begin:
-                continue
-            if not self._cells.put(sequence.slot, piece.state, piece.begin, piece.end):
-                job.cancel()
-                continue
-            sequence.in_cache = piece.end
-            self._cells.note_step(piece.end - piece.begin)
+        for piece in job.fresh_pieces():
             outcome.aside_tokens += piece.end - piece.begin
             outcome.aside_s += piece.took_s
+        if job.is_over:
+            sequence = sequences.get(job.number)
+            if sequence is not None and not job.is_cancelled:
+                self._put(job, sequence)
+            self._end(job)
 
     def wait(self, outcome: StepOutcome) -> None:
-        """Waits a moment for the next piece, where there is nothing else to do."""
+        """Waits a moment for the piece that is being computed, where there is nothing else to do.
+
+        After it the prompt goes back to the main context, which has all cores: two contexts that both use all of them would
+        slow each other down, even while one of them rests.
+        """
         if self._job is not None:
+            self._job.is_enough = True
             began_s = time.perf_counter()
             self._job.wait(WAIT_S)
             outcome.compute_s += time.perf_counter() - began_s
 
-    def release(self, sequence: Generating) -> None:
-        """Stops computing a sequence's prompt, if it is computed here."""
-        if self._job is not None and self._job.number == sequence.number:
-            self._job.cancel()
+    def release(self, sequence: Generating, *, keep: bool = False) -> None:
+        """Stops computing a sequence's prompt, if it is computed here.
+
+        Args:
+            sequence: has a slot.
+            keep: whether what is computed goes there.
+        """
+        job = self._job
+        if job is not None and job.number == sequence.number:
+            if keep:
+                job.fresh_pieces()
+                self._put(job, sequence)
+            job.cancel()
 
     def interrupt(self, cancelled: Collection[int]) -> None:
         """Stops early what nobody waits for; called from another thread."""
@@ -130,6 +140,13 @@ class Annex:
         if self._job is not None:
             self._job.cancel()
             self._end(self._job)
+
+    def _put(self, job: _Job, sequence: Generating) -> None:
+        for piece in job.pieces:
+            if sequence.in_cache == piece.begin and self._cells.put(sequence.slot, piece.state, piece.begin, piece.end):
+                sequence.in_cache = piece.end
+                self._cells.note_step(piece.end - piece.begin)
+        job.pieces.clear()
 
     def _end(self, job: _Job) -> None:
         job.join()
@@ -145,7 +162,6 @@ class _Piece:
     begin: int
     end: int
     state: bytes
-    """b"" says that nothing follows."""
     took_s: float
 
 
@@ -156,29 +172,44 @@ class _Job:
         self.number = number
         self.problem = ""
         self.is_cancelled = False
+        self.is_enough = False
+        """Whether it is to end after the piece that is being computed."""
         self._model = model
         self._tokens = tokens
         self._begin = begin
         self._known = known
         self._abort = AbortFlag()
-        self._pieces: SimpleQueue[_Piece] = SimpleQueue()
+        self.pieces: list[_Piece] = []
+        """What came and is not in the main context yet."""
+        self.is_over = False
+        self._coming: SimpleQueue[_Piece | None] = SimpleQueue()
+        """None says that nothing follows."""
         self._news = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, annex: Annex) -> None:
-        self._thread = threading.Thread(target=self._run, args=(annex,), name="annex", daemon=True)
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="annex", daemon=True)
         self._thread.start()
 
     def cancel(self) -> None:
         self.is_cancelled = True
         self._abort.raise_()
 
-    def next_piece(self) -> _Piece | None:
+    def fresh_pieces(self) -> list[_Piece]:
+        """Gives what came since the last time."""
         self._news.clear()
-        try:
-            return self._pieces.get_nowait()
-        except Empty:
-            return None
+        fresh: list[_Piece] = []
+        while True:
+            try:
+                piece = self._coming.get_nowait()
+            except Empty:
+                break
+            if piece is None:
+                self.is_over = True
+                break
+            fresh.append(piece)
+        self.pieces += fresh
+        return fresh
 
     def wait(self, duration_s: float) -> None:
         self._news.wait(duration_s)
@@ -187,15 +218,15 @@ class _Job:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self, annex: Annex) -> None:
+    def _run(self) -> None:
         try:
-            self._compute(annex)
+            self._compute()
         except Exception as error:
             log.exception("a prompt could not be computed beside answers")
             self.problem = str(error)
-        self._give(_Piece(0, 0, b"", 0.0))
+        self._give(None)
 
-    def _compute(self, annex: Annex) -> None:
+    def _compute(self) -> None:
         cells = -(-len(self._tokens) // PIECE_TOKENS) * PIECE_TOKENS
         context = self._model.open_beside(cells=cells, batch_tokens=PIECE_TOKENS)
         if not context:
@@ -208,17 +239,16 @@ class _Job:
                 self.problem = "what is known of a prompt does not fit into a second context"
                 return
             self._known = b""
-            self._fill(context, memory, annex)
+            self._fill(context, memory)
         finally:
             native.llama_free(context)
 
-    def _fill(self, context: native.llama_context_p, memory: ContextMemory, annex: Annex) -> None:
+    def _fill(self, context: native.llama_context_p, memory: ContextMemory) -> None:
         batch = Batch(PIECE_TOKENS)
-        share = max(1, self._model.threads_batch - max(1, self._model.threads // 2))
+        threads = max(1, self._model.threads_batch - max(1, self._model.threads // 2))
+        native.llama_set_n_threads(context, threads, threads)
         for begin in range(self._begin, len(self._tokens), PIECE_TOKENS):
             began_s = time.perf_counter()
-            threads = self._model.threads_batch if annex.alone else share
-            native.llama_set_n_threads(context, threads, threads)
             batch.clear()
             batch.add(0, begin, self._tokens[begin : begin + PIECE_TOKENS], sample="none")
             end = begin + batch.size
@@ -235,7 +265,9 @@ class _Job:
                 self.problem = "the engine gave no state"
                 return
             self._give(_Piece(begin, end, state, time.perf_counter() - began_s))
+            if self.is_enough:
+                return
 
-    def _give(self, piece: _Piece) -> None:
-        self._pieces.put(piece)
+    def _give(self, piece: _Piece | None) -> None:
+        self._coming.put(piece)
         self._news.set()
