@@ -1,9 +1,10 @@
 import random
+from typing import Any
 
 import pytest
 
 from impetus.runtime.worker.draft.cost import StepCost
-from impetus.runtime.worker.draft.guesser import Guesser
+from impetus.runtime.worker.draft.guesser import NAP_STEPS, RESTLESS_STEPS, Guesser
 
 FILE = random.Random(3).choices(range(200), k=1200)
 PROMPT = [*FILE, 300, 301]
@@ -97,3 +98,38 @@ def test_a_model_that_guesses_well_is_asked_for_more() -> None:
         cost.note(1 + len(guess), 0.009 + 0.001 * len(guess))
         tokens += [*guess, len(tokens) + len(guess)]
     assert wanted[-1] == 16
+
+
+class Watched(list[int]):
+    """A sequence that counts how often somebody looks at its newest tokens."""
+
+    looks = 0
+
+    def __getitem__(self, at: Any) -> Any:
+        self.looks += isinstance(at, slice)
+        return super().__getitem__(at)
+
+
+def test_a_new_text_is_looked_at_now_and_then() -> None:
+    cost = StepCost()
+    cost.note(1, 0.01)
+    guesser = Guesser(16, cost)
+    tokens = Watched(PROMPT)
+    for step in range(RESTLESS_STEPS + 200):
+        assert guesser.guess(tokens) == []
+        tokens.append(1000 + step)
+        if step == RESTLESS_STEPS:
+            awake, tokens.looks = tokens.looks, 0
+    assert awake >= RESTLESS_STEPS
+    assert tokens.looks <= 200 / (NAP_STEPS + 1) + 1
+
+
+def test_a_model_is_judged_step_by_step() -> None:
+    cost = StepCost()
+    cost.note(1, 0.01)
+    guesser = Guesser(16, cost, model=True)
+    tokens = Watched(PROMPT)
+    for step in range(RESTLESS_STEPS + 100):
+        guesser.guess(tokens)
+        tokens.append(1000 + step)
+    assert tokens.looks >= RESTLESS_STEPS + 99
