@@ -12,10 +12,10 @@ ARGS ?=
 # instructions of this CPU. The wheel is kept under a name made of these switches, so that only a wheel built alike is reused.
 ifeq ($(shell uname -sm),Linux x86_64)
 has = $(shell grep -qw $(1) /proc/cpuinfo && echo ON || echo OFF)
-ENGINE_SWITCHES := GGML_NATIVE=OFF GGML_AVX=$(call has,avx) GGML_AVX2=$(call has,avx2) GGML_FMA=$(call has,fma) \
-	GGML_F16C=$(call has,f16c) GGML_BMI2=$(call has,bmi2) GGML_AVX_VNNI=$(call has,avx_vnni) GGML_AVX512=$(call has,avx512f) \
-	GGML_AVX512_VBMI=$(call has,avx512vbmi) GGML_AVX512_VNNI=$(call has,avx512_vnni) \
-	GGML_AVX512_BF16=$(call has,avx512_bf16)
+ENGINE_SWITCHES := -DGGML_NATIVE=OFF -DGGML_AVX=$(call has,avx) -DGGML_AVX2=$(call has,avx2) -DGGML_FMA=$(call has,fma) \
+	-DGGML_F16C=$(call has,f16c) -DGGML_BMI2=$(call has,bmi2) -DGGML_AVX_VNNI=$(call has,avx_vnni) \
+	-DGGML_AVX512=$(call has,avx512f) -DGGML_AVX512_VBMI=$(call has,avx512vbmi) -DGGML_AVX512_VNNI=$(call has,avx512_vnni) \
+	-DGGML_AVX512_BF16=$(call has,avx512_bf16)
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/impetus/wheels
 WITHOUT_ENGINE := --no-install-package llama-cpp-python
 ENGINE := $(VENV)/.engine
@@ -72,18 +72,19 @@ $(VENV)/.ready-test: pyproject.toml uv.lock $(ENGINE) | $(VENV)/.uv
 	@$(SYNC)
 	@touch $@ $(VENV)/.ready-run
 
-# What uv.lock says of the engine (its version and checksum) and how it is built here: the name of the wheel's folder.
+# What uv.lock says of the engine (its version and checksum) and how it is built here: the name of the wheel's folder. The switches go by
+# CMAKE_ARGS, as pip's --config-settings do not reach what a file lists; that they did reach the compiler is looked at.
 $(VENV)/.engine: uv.lock | $(VENV)/.uv
 	@$(UV) export --quiet --frozen --no-dev --no-emit-project | grep -A1 '^llama-cpp-python==' | sed '/^--$$/d' > $@.lock
 	@key=$$( (cat $@.lock; echo "$(ENGINE_SWITCHES)"; $(BIN)/python -V) | sha256sum | cut -c1-16); \
 	folder="$(CACHE)/$$key"; \
 	if ! ls "$$folder"/llama_cpp_python-*.whl >/dev/null 2>&1; then \
 		echo "Compiling the GGUF engine for this CPU: once, about five minutes on two cores"; \
-		rm -rf "$$folder.new" && \
-		$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --no-cache-dir --require-hashes \
-			$(foreach switch,$(ENGINE_SWITCHES),--config-settings=cmake.define.$(switch)) \
-			--wheel-dir "$$folder.new" -r $@.lock && \
-		mkdir -p "$(CACHE)" && rm -rf "$$folder" && mv "$$folder.new" "$$folder" || exit 1; \
+		rm -rf "$$folder.new" && mkdir -p "$(CACHE)" && \
+		{ CMAKE_ARGS="$(ENGINE_SWITCHES)" $(BIN)/python -m pip wheel -v --disable-pip-version-check --no-deps --no-cache-dir \
+			--require-hashes --wheel-dir "$$folder.new" -r $@.lock >"$$folder.log" 2>&1 || { tail -n 60 "$$folder.log"; false; }; } && \
+		{ ! grep -q -e -march=native "$$folder.log" || { echo "The engine's build did not keep to its switches"; false; }; } && \
+		rm -rf "$$folder" "$$folder.log" && mv "$$folder.new" "$$folder" || exit 1; \
 	fi; \
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --reinstall-package llama-cpp-python "$$folder"/*.whl
 	@touch $@
