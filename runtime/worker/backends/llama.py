@@ -52,8 +52,8 @@ GROWTH_TOKENS = 32
 RESTORE_FOR_S = 0.05
 """How long kept states may be read in a step that others wait for."""
 SAVE_FOR_S = 0.002
-REST_FOR_S = 0.05
-"""How long what can wait may take at a time while nothing runs."""
+REST_FOR_S = 0.01
+"""How long what can wait may take at a time while nothing runs: the next turn may come at any moment."""
 STEP_TARGET_S = 0.12
 CACHE_FULL = 1
 ABORTED = 2

@@ -12,6 +12,7 @@ from typing import Literal
 
 from ...frames import PrefixOptions
 from ...prefix_files import StoredFile, list_files
+from ..background import step_back
 from .seal import Sealer, open_key
 from .segments import Segment, SegmentIndex
 from .shelf import Shelf, delete, is_abandoned
@@ -204,6 +205,7 @@ class DiskTier:
     # From here on all runs in the tier's own thread.
 
     def _run(self) -> None:
+        step_back()
         try:
             self._open()
             while self._wait():
