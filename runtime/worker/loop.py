@@ -19,6 +19,8 @@ from .pipe import Inbox, Outlet
 ADMIT_FOR_S = 0.02
 """How long new prompts may be tokenised between two steps that others wait for."""
 
+REST_AFTER_S = 0.25
+
 log = logging.getLogger(__name__)
 
 
@@ -95,19 +97,32 @@ class WorkerLoop:
         wait_s = 0.0 if self._arrived or self._answers.pending else self._backend.wait_s() if self._running else None
         if wait_s != 0 and inbox.empty():
             self._outlet.flush()
-            if not self._running:
-                self._report_idle()
-                while inbox.empty() and self._backend.rest():
-                    pass
             try:
-                if not self._take(inbox.get(timeout=wait_s)):
-                    return False
+                if not self._running:
+                    self._report_idle()
+                    frame = self._rest()
+                else:
+                    frame = inbox.get(timeout=wait_s)
             except Empty:
                 return True
+            if not self._take(frame):
+                return False
         while not inbox.empty():
             if not self._take(inbox.get()):
                 return False
         return True
+
+    def _rest(self) -> ToEngine:
+        """Waits for a frame, and does meanwhile what could wait.
+
+        It begins only when nothing came for a while: a conversation's next turn comes right after its last one.
+        """
+        try:
+            return self._inbox.get(timeout=REST_AFTER_S)
+        except Empty:
+            while self._inbox.empty() and self._backend.rest():
+                pass
+            return self._inbox.get()
 
     def _take(self, frame: ToEngine) -> bool:
         match frame:

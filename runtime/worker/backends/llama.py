@@ -206,7 +206,7 @@ class LlamaBackend:
             self._view(self._viewing, outcome)
         elif not parts:
             self._annex.wait(outcome)
-        if self._cells.save_some(time.monotonic() + SAVE_FOR_S):
+        if self._cells.save_some(time.monotonic() + SAVE_FOR_S, touched=False):
             self._cells.relieve()
         return outcome
 

@@ -210,9 +210,17 @@ class Cells:
                 self.store(kept.adapters).put(kept.tokens, begin, end, state)
         return True
 
-    def save_some(self, until_s: float) -> bool:
-        """Saves what ended sequences left, the newest first, until a time; True where nothing is left to save."""
-        return all(not kept.unsaved or self.save(kept, until_s) for kept in reversed(self._kept.values()))
+    def save_some(self, until_s: float, *, touched: bool = True) -> bool:
+        """Saves what ended sequences left, the newest first, until a time; True where nothing is left to save.
+
+        Args:
+            until_s: by `time.monotonic`.
+            touched: also what was just found of use, and will not leave its cells soon.
+        """
+        return all(
+            not kept.unsaved or (not touched and kept.used_at > self._computed) or self.save(kept, until_s)
+            for kept in reversed(self._kept.values())
+        )
 
     def restore(self, slot: int, hit: Hit, begin: int, adapters: Adapters) -> bool:
         """Puts a kept state into a slot that holds the first `begin` tokens; False where it is gone or there is no room."""

@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 
 QUEUE_BYTES = 256 * 1024 * 1024
 """States that wait to be written take at most so much memory (or are one alone)."""
+QUIET_S = 1.0
+"""Nothing is written before nobody asked or offered for so long: a conversation's next turn comes right after what it left."""
+PATIENCE_S = 10.0
+"""After so long it is written in any case, as when half of the queue is taken."""
 LOW_WATER = 0.9
 """A full folder is emptied to this part of its limit, so that not every write has to look for room."""
 RESCAN_S = 600.0
@@ -73,6 +77,10 @@ class DiskTier:
         self._jobs: dict[bytes, _Job] = {}
         """What waits to be written, the oldest first."""
         self._job_bytes = 0
+        self._asked_s = 0.0
+        """When anybody asked or offered last."""
+        self._waiting_since = 0.0
+        """When the first of what waits was offered."""
         self._in_hand: bytes | None = None
         """The key of what is being written."""
         self._touched: dict[bytes, float] = {}
@@ -92,6 +100,7 @@ class DiskTier:
     def matches(self, parent: bytes, prompt: bytes, begin: int) -> list[tuple[Segment, int, Literal["ram", "disk"]]]:
         """Finds the segments that serve a prompt from a position on, the best first; `ram` if it still waits to be written."""
         with self._changed:
+            self._asked_s = time.monotonic()
             found = self._index.matches(parent, prompt, begin)
             return [(segment, count, "ram" if segment.key in self._jobs else "disk") for segment, count in found]
 
@@ -123,6 +132,9 @@ class DiskTier:
                 if shorter.key in self._jobs and shorter.key != self._in_hand:
                     self._drop(shorter.key)
             self._index.add(segment)
+            self._asked_s = time.monotonic()
+            if not self._jobs:
+                self._waiting_since = self._asked_s
             self._jobs[segment.key] = _Job(segment, state)
             self._job_bytes += segment.size_bytes
             while self._job_bytes > QUEUE_BYTES and len(self._jobs) > 1 and (key := self._dispensable()):
@@ -242,18 +254,26 @@ class DiskTier:
                     return False
                 hurry = self._hurried or self._close_at is not None
                 due = self._touched_since + (0 if hurry else TOUCH_DELAY_S) if self._touched else self._next_scan
-                if self._jobs or self._wants_probe or now >= due:
+                if self._jobs:
+                    due = min(due, self._due_s())
+                if (hurry and self._jobs) or self._wants_probe or now >= due:
                     return True
-                self._idle = not self._touched
+                self._idle = not (self._jobs or self._touched)
                 self._changed.notify_all()
                 self._changed.wait(due - now)
 
+    def _due_s(self) -> float:
+        """When what waits is to be written."""
+        if self._job_bytes > QUEUE_BYTES // 2:
+            return 0.0
+        return min(self._asked_s + QUIET_S, self._waiting_since + PATIENCE_S)
+
     def _work(self) -> None:
         with self._changed:
-            job = next(iter(self._jobs.values()), None)
+            hurry = self._hurried or self._close_at is not None
+            job = next(iter(self._jobs.values()), None) if hurry or time.monotonic() >= self._due_s() else None
             self._in_hand = job.segment.key if job else None
             probe, self._wants_probe = self._wants_probe, False
-            hurry = self._hurried or self._close_at is not None
             touched: dict[bytes, float] = {}
             if self._touched and (hurry or time.monotonic() >= self._touched_since + TOUCH_DELAY_S):
                 touched, self._touched = self._touched, {}
