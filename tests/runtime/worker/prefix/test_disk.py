@@ -460,3 +460,34 @@ def test_thousands_of_files_are_found_quickly(tmp_path: Path) -> None:
         assert store._disk is not None
         assert len(store._disk._index) == 2001
     assert took < 2, took
+
+
+def test_what_a_turn_left_is_written_once_it_is_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "QUIET_S", 0.4)
+    with opened(options(tmp_path)) as store:
+        put(store, list(range(300)))
+        for _ in range(6):  # somebody asks all the time
+            time.sleep(0.1)
+            store.match([5, 6, 7], prefill_tps=None)
+        assert files_of(tmp_path) == []
+        for _ in range(100):
+            if files_of(tmp_path):
+                break
+            time.sleep(0.05)
+        assert files_of(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("QUEUE_BYTES", 1), ("PATIENCE_S", 0.2)])
+def test_what_is_much_or_old_is_written_while_others_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: float
+) -> None:
+    monkeypatch.setattr(disk, "QUIET_S", 60.0)
+    monkeypatch.setattr(disk, name, value)
+    with opened(options(tmp_path)) as store:
+        put(store, list(range(300)))
+        for _ in range(100):
+            if files_of(tmp_path):
+                break
+            time.sleep(0.05)
+            store.match([5, 6, 7], prefill_tps=None)
+        assert files_of(tmp_path)
