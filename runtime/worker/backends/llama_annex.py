@@ -48,8 +48,8 @@ class Annex:
     def __init__(self, model: LlamaModel, cells: Cells, *, most_bytes: int) -> None:
         self._model = model
         self._cells = cells
-        works = model.cuttable and model.threads > 1 and not native.llama_supports_gpu_offload()
-        self._most_bytes = most_bytes if works else 0
+        self._works = model.cuttable and model.threads > 1 and not native.llama_supports_gpu_offload()
+        self._most_bytes = most_bytes
         self._job: _Job | None = None
 
     @property
@@ -65,8 +65,10 @@ class Annex:
     def take(self, sequence: Generating) -> bool:
         """Begins to compute a prompt that has a slot, behind what is known of it; False where it had better stay."""
         each_bytes = self._model.cache_bytes_per_token
+        # The size of a token is 0 for models whose first layers hold states: it alone would not keep them out.
         if (
-            self._job is not None
+            not self._works
+            or self._job is not None
             or sequence.pending <= LEAST_TOKENS
             or sequence.pictures
             or sequence.adapters
@@ -154,7 +156,7 @@ class Annex:
         self._model.use_threads(self._model.threads, self._model.threads_batch)
         if job.problem:
             log.warning("prompts are no longer computed beside answers: %s", job.problem)
-            self._most_bytes = 0
+            self._works = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,13 @@ def test_without_memory_for_it_prompts_are_cut_into_slices(
 
 
 @pytest.mark.parametrize(
-    "fields", [{"threads": 1}, {"prefix": PrefixOptions()}, {"prefix": PrefixOptions(ram_bytes=1 << 16)}, {"name": "gemma3"}]
+    "fields",
+    [
+        {"threads": 1},
+        {"prefix": PrefixOptions()},
+        {"prefix": PrefixOptions(ram_bytes=1 << 16)},
+        *({"name": name} for name in ("gemma3", "lfm2", "mamba2", "granite_hybrid")),
+    ],
 )
 def test_it_keeps_out_where_it_has_no_core_no_memory_or_no_states_to_move(
     open_backend: Open, fields: dict[str, object]

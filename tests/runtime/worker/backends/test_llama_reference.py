@@ -123,6 +123,7 @@ def test_without_memory_for_states_ended_sequences_stay_until_others_need_their_
     [
         ("llama", {"batch_tokens": 1024, "slots": 12}),
         ("gemma3", {"batch_tokens": 64, "slots": 6}),
+        ("lfm2", {"batch_tokens": 128, "slots": 8}),
         ("granite_hybrid", {"batch_tokens": 256, "slots": 7}),
     ],
 )
