@@ -1,7 +1,9 @@
 """What a generation answers.
 
-The order for every request: one `Admitted`, then `TextDelta`s of its choices in any interleaving, then one `Finished`
-per choice. A generation that goes wrong raises an error of `errors.py` instead, at any point.
+The order for every request: one `Admitted`, then what its choices say in any interleaving, then one `Finished` per choice.
+A choice says pieces of reasoning, of text and of tool calls, in this order as a rule; a tool call begins with `CallBegun`, the
+`CallDelta`s that follow are its arguments, and it has ended when anything else comes. A generation that goes wrong raises an
+error of `errors.py` instead, at any point.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from typing import Literal
 
 import msgspec
 
-FinishReason = Literal["stop", "length"]
-"""`stop`: the model ended or a stop string was met. `length`: max_tokens or the context is used up."""
+FinishReason = Literal["stop", "length", "tool_calls"]
+"""`stop`: the model ended or a stop string was met. `length`: max_tokens or the context is used up. `tool_calls`: it ended, and
+waits for what the tools say."""
 
 
 class TopLogprob(msgspec.Struct, frozen=True, array_like=True):
@@ -82,6 +85,32 @@ class TextDelta(msgspec.Struct, frozen=True):
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
+class ReasoningDelta(msgspec.Struct, frozen=True):
+    """New text of what the model thinks before it answers."""
+
+    index: int
+    text: str
+
+
+class CallBegun(msgspec.Struct, frozen=True):
+    """The model calls a tool."""
+
+    index: int
+    call: int
+    """Number of the call within the choice, from 0."""
+    id: str
+    """Unique; the tool's result is sent back with it."""
+    name: str
+
+
+class CallDelta(msgspec.Struct, frozen=True):
+    """New text of a call's arguments; all of a call's joined are a JSON object, unless the generation was cut."""
+
+    index: int
+    call: int
+    text: str
+
+
 class Finished(msgspec.Struct, frozen=True):
     """The last event of a choice."""
 
@@ -99,6 +128,13 @@ class Finished(msgspec.Struct, frozen=True):
     """How many of these the model would have chosen itself, and so were kept."""
     prefill_s: float = 0.0
     decode_s: float = 0.0
+    reasoning_tokens: int = 0
+    """How many of the completion's tokens were reasoning."""
+    stop_text: str | None = None
+    """The stop string that was met, of those the caller gave."""
 
 
-Event = Admitted | TextDelta | Finished
+Spoken = TextDelta | ReasoningDelta | CallBegun | CallDelta
+"""What a choice says."""
+
+Event = Admitted | Spoken | Finished

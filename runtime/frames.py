@@ -196,6 +196,11 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     id: int
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
+    kind: Literal["text", "reasoning", "call", "arguments"] = "text"
+    """What the text is; with `call` it is the name of the tool."""
+    call: int = 0
+    """Number of the tool call, from 0."""
+    call_id: str = ""
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True):
@@ -210,6 +215,8 @@ class Done(msgspec.Struct, frozen=True, array_like=True):
     decode_s: float
     draft_tokens: int = 0
     accepted_tokens: int = 0
+    reasoning_tokens: int = 0
+    stop_text: str | None = None
 
 
 class Begun(msgspec.Struct, frozen=True, array_like=True):

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from .request import Message
+from .request import Message, Prompt
 
 
 class Embed(msgspec.Struct, frozen=True, tag="embed"):
@@ -50,7 +50,13 @@ class ApplyTemplate(msgspec.Struct, frozen=True, tag="apply_template"):
     messages: tuple[Message, ...]
 
 
-Question = Embed | Rank | Tokenize | Detokenize | ApplyTemplate
+class Count(msgspec.Struct, frozen=True, tag="count"):
+    """How many tokens a prompt has, written as for a generation; one that does not fit is counted too."""
+
+    prompt: Prompt
+
+
+Question = Embed | Rank | Tokenize | Detokenize | ApplyTemplate | Count
 
 
 class Embedded(msgspec.Struct, frozen=True, tag="embedded"):
@@ -91,5 +97,11 @@ class Rendered(msgspec.Struct, frozen=True, tag="rendered"):
     text: str
 
 
-Answer = Embedded | Ranked | Tokenized | Detokenized | Rendered
+class Counted(msgspec.Struct, frozen=True, tag="counted"):
+    """The size of a prompt."""
+
+    tokens: int
+
+
+Answer = Embedded | Ranked | Tokenized | Detokenized | Rendered | Counted
 AnswerKind = TypeVar("AnswerKind", bound=Answer)

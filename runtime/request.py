@@ -35,15 +35,20 @@ class ToolCall(msgspec.Struct, frozen=True):
     """JSON text, as the client sent it."""
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """One turn of a conversation."""
 
     role: Role
     parts: tuple[Part, ...] = ()
     name: str | None = None
+    """Of who speaks; in a `tool` message of the tool, where the client says it."""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     """Which call a `tool` message answers."""
+    reasoning: str = ""
+    """What an assistant thought before this answer, where the client sends it back."""
+    failed: bool = False
+    """Whether a `tool` message tells of an error."""
 
     @property
     def text(self) -> str:
@@ -51,10 +56,44 @@ class Message(msgspec.Struct, frozen=True):
         return "".join(part.text for part in self.parts if isinstance(part, TextPart))
 
 
-class ChatPrompt(msgspec.Struct, frozen=True, tag="chat"):
+class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A function the model may call."""
+
+    name: str
+    description: str = ""
+    parameters: str = "{}"
+    """The JSON Schema of its arguments, as JSON text of an object."""
+
+
+ToolMode = Literal["auto", "none", "required"]
+"""Whether tools are called: as the model likes, not at all, or at least one of them."""
+
+
+class Thinking(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How much a model thinks before it answers; None leaves it to the model."""
+
+    enabled: bool | None = None
+    effort: str | None = None
+    """As "minimal", "low", "medium", "high"; the model's template knows which."""
+    budget_tokens: int | None = None
+    """After so many tokens of it, the thinking is ended."""
+
+
+class ChatPrompt(msgspec.Struct, frozen=True, tag="chat", omit_defaults=True):
     """A conversation, rendered by the model's own chat template."""
 
     messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_mode: ToolMode = "auto"
+    tool_names: tuple[str, ...] = ()
+    """With `auto` and `required`: only these of the tools may be called; () is each."""
+    parallel_calls: bool = True
+    """Whether one answer may hold several calls."""
+    thinking: Thinking = Thinking()
+    template_options: dict[str, msgspec.Raw] = {}
+    """Further variables of the template, each as JSON text."""
+    continues: bool = False
+    """Whether the answer goes on with the text of the last message, which is the assistant's."""
 
 
 class TextPrompt(msgspec.Struct, frozen=True, tag="text"):
@@ -180,5 +219,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     lora: tuple[AdapterChoice, ...] | None = None
     """None: those of the alias that `model` names. The runtime finds their files, and gives `adapters` to the engine."""
     adapters: tuple[Adapter, ...] = ()
+    split: bool = True
+    """Whether reasoning and tool calls of a conversation's answer are told apart; False gives all of it as text."""
     echo_tps: float | None = None
     """Tokens per second of the echo engine; 0 is as fast as it can, None its default. Other engines ignore it."""

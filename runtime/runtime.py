@@ -22,7 +22,7 @@ from .abilities import ability_for, check_ability
 from .config import Config, TomlValue, write_setting
 from .engines.choice import EngineName, choose_engine
 from .errors import ImpetusError, UnknownModel
-from .events import Admitted, Event, Finished, TextDelta
+from .events import Admitted, CallBegun, CallDelta, Event, Finished, ReasoningDelta, TextDelta
 from .frames import Stats
 from .home import Home
 from .journal import Journal, RequestRecord
@@ -327,9 +327,11 @@ class Runtime:
         tokens = 0
         for event in batch:
             match event:
-                case TextDelta():
+                case TextDelta() | ReasoningDelta() | CallDelta():
                     tokens += 1
                     counted[event.index] += 1
+                case CallBegun():
+                    pass
                 case Finished():
                     tokens += max(0, event.completion_tokens - counted[event.index])
                     self.journal.end_choice(record, event)

@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from ...runtime.events import Admitted, Event, Finished, TextDelta
+from ...runtime.events import Admitted, CallBegun, CallDelta, Event, Finished, ReasoningDelta, TextDelta
 from ...runtime.questions import Detokenize, Detokenized, Rendered, Tokenize, Tokenized
 from ...runtime.request import FileText, FillPrompt, GenerateRequest, Sampling
 from ..errors import Failure
@@ -247,6 +247,8 @@ class Infill:
                 case TextDelta():
                     self._predicted += 1
                     texts.append("" if self._silent else event.text)
+                case ReasoningDelta() | CallBegun() | CallDelta():
+                    pass  # these routes take texts, in which nothing is told apart
                 case Finished():
                     self._finished = event
         text = "".join(texts)

@@ -8,7 +8,18 @@ from typing import Literal
 
 import msgspec
 
-from ...runtime.events import Admitted, Event, Finished, FinishReason, TextDelta, TokenLogprob, TopLogprob
+from ...runtime.events import (
+    Admitted,
+    CallBegun,
+    CallDelta,
+    Event,
+    Finished,
+    FinishReason,
+    ReasoningDelta,
+    TextDelta,
+    TokenLogprob,
+    TopLogprob,
+)
 from ...runtime.formats.header import Ability
 from ...runtime.models.model import ModelStatus
 from ..errors import Failure
@@ -218,6 +229,8 @@ class Collected:
                 case Admitted():
                     self.model = event.model
                     self.tally.admit(event)
+                case ReasoningDelta() | CallBegun() | CallDelta():
+                    pass
                 case Finished():
                     self.choices[event.index].reason = event.reason
                     self.tally.finish(event)

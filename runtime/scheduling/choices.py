@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from ..events import Admitted, Event, Finished, PrefixReport, TextDelta
+from ..events import Admitted, CallBegun, CallDelta, Event, Finished, PrefixReport, ReasoningDelta, Spoken, TextDelta
 from ..frames import Accepted, Begun, Delta, Done
 from ..request import GenerateRequest
 
@@ -52,7 +52,7 @@ async def generate_choices(
             for frame in batch:
                 match frame:
                     case Delta():
-                        events.append(TextDelta(index, frame.text, frame.logprobs))
+                        events.append(_spoken(index, frame))
                     case Accepted():
                         if not admitted:
                             events.append(Admitted(model, frame.prompt_tokens, context_length))
@@ -67,6 +67,18 @@ async def generate_choices(
                 yield events
 
 
+def _spoken(index: int, delta: Delta) -> Spoken:
+    match delta.kind:
+        case "text":
+            return TextDelta(index, delta.text, delta.logprobs)
+        case "reasoning":
+            return ReasoningDelta(index, delta.text)
+        case "call":
+            return CallBegun(index, delta.call, delta.call_id, delta.text)
+        case "arguments":
+            return CallDelta(index, delta.call, delta.text)
+
+
 def _finished(index: int, done: Done, prefix: PrefixReport | None) -> Finished:
     return Finished(
         index=index,
@@ -79,6 +91,8 @@ def _finished(index: int, done: Done, prefix: PrefixReport | None) -> Finished:
         accepted_tokens=done.accepted_tokens,
         prefill_s=done.prefill_s,
         decode_s=done.decode_s,
+        reasoning_tokens=done.reasoning_tokens,
+        stop_text=done.stop_text,
     )
 
 

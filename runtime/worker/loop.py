@@ -13,7 +13,7 @@ from ..request import GenerateRequest
 from .answers import Answers
 from .backends.backend import Admission, Backend, Loaded, Lost, PromptTooLong, Refusal, Sampled, StepOutcome
 from .meter import Meter
-from .output.assembly import Assembly
+from .output.spoken import Spoken
 from .pipe import Inbox, Outlet
 
 ADMIT_FOR_S = 0.02
@@ -31,7 +31,7 @@ class Generation:
         self.id = generation_id
         self.request = request
         self.admission = admission
-        self.assembly = Assembly((*request.stop, *admission.stop))
+        self.spoken = Spoken(generation_id, (*request.stop, *admission.stop), admission.parser)
         room = min(context_length, request.context_limit or context_length) - len(admission.token_ids)
         self.budget = room if request.max_tokens is None else min(request.max_tokens, room)
         self.completion_tokens = 0
@@ -49,7 +49,7 @@ class Generation:
         prompt_tokens = len(self.admission.token_ids)
         return Done(
             self.id,
-            reason,
+            self.spoken.end_reason(reason),
             prompt_tokens,
             self.completion_tokens,
             self.cached_tokens,
@@ -57,6 +57,8 @@ class Generation:
             decode_s,
             self.draft_tokens,
             self.accepted_tokens,
+            self.spoken.reasoning_tokens,
+            self.spoken.stop_text if self.spoken.stop_text in self.request.stop else None,
         )
 
 
@@ -248,13 +250,9 @@ class WorkerLoop:
     def _finish(self, generation: Generation, reason: FinishReason, deltas: list[Delta]) -> Done:
         del self._running[generation.id]
         self._backend.drop(generation.id)
-        assembly = generation.assembly
-        text = assembly.finish()
-        logprobs = assembly.take_logprobs(last=True)
-        if text or logprobs:
-            deltas.append(Delta(generation.id, text, logprobs))
+        generation.spoken.finish(deltas)
         # The tail that was held back may itself complete a stop string, where bytes were missing at the end.
-        return generation.done("stop" if assembly.stopped else reason)
+        return generation.done("stop" if generation.spoken.stopped else reason)
 
     def _lose(self, lost: Lost, deltas: list[Delta], done: list[Done]) -> None:
         generation = self._running.get(lost.sequence)
@@ -291,11 +289,7 @@ class WorkerLoop:
 def _add_token(generation: Generation, token: Sampled, deltas: list[Delta]) -> FinishReason | None:
     """Adds a token's text; gives the reason where it is the generation's last one."""
     generation.completion_tokens += 1
-    assembly = generation.assembly
-    text = assembly.push(token.piece, token.logprob)
-    if text:
-        logprobs = () if token.logprob is None else assembly.take_logprobs()
-        deltas.append(Delta(generation.id, text, logprobs))
-    if assembly.stopped:
+    generation.spoken.push(token.piece, token.logprob, deltas)
+    if generation.spoken.stopped:
         return "stop"
     return "length" if generation.completion_tokens >= generation.budget else None

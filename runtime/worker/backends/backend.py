@@ -17,6 +17,7 @@ from ...frames import LoadOptions
 from ...questions import Answer, Question
 from ...request import GenerateRequest
 from ..constraint.matcher import Matcher
+from ..output.pieces import Parser
 
 RefusalKind = Literal["invalid", "overflow", "overloaded", "failed"]
 
@@ -69,6 +70,8 @@ class Admission:
     """Stop strings that the prompt's form asks for, besides the caller's own."""
     form: Matcher | None = None
     """What holds the answer to a form; None leaves it free."""
+    parser: Parser | None = None
+    """What tells reasoning and tool calls apart in the answer, used up by it; None takes all of it as text."""
 
 
 class Sampled(msgspec.Struct, frozen=True, gc=False):

@@ -12,8 +12,9 @@ from collections.abc import Callable, Collection, Sequence
 
 from ...events import PrefixReport, TokenLogprob, TopLogprob
 from ...frames import LoadOptions
-from ...request import ChatPrompt, FillPrompt, GenerateRequest, TextPrompt, TokenPrompt
-from .backend import Admission, Begun, Loaded, Occupancy, PromptTooLong, Refusal, Sampled, StepOutcome
+from ...questions import Count, Counted, Question
+from ...request import ChatPrompt, FillPrompt, GenerateRequest, Prompt, TextPrompt, TokenPrompt
+from .backend import Admission, Begun, Loaded, Occupancy, PromptTooLong, Refusal, Sampled, StepOutcome, Work
 
 CONTEXT_LENGTH = 131_072
 VOCABULARY_SIZE = 1 << 16
@@ -105,21 +106,17 @@ class EchoBackend:
             raise Refusal("invalid", f"echo_tps must be 0 or more, not {request.echo_tps}.", param="echo_tps")
         if request.constraint is not None:
             raise Refusal("invalid", "The model 'echo' repeats, and keeps to no form.", param=request.constraint.param or None)
-        match request.prompt:
-            case ChatPrompt(messages):
-                texts = [message.text for message in messages]
-            case TextPrompt(text):
-                texts = [text]
-            case TokenPrompt(token_ids):
-                if any(not 0 <= token < VOCABULARY_SIZE for token in token_ids):
-                    raise Refusal("invalid", f"Token ids are 0 to {VOCABULARY_SIZE - 1}.", param="prompt")
-                texts = [_as_words(token_ids)]
-            case FillPrompt(prefix, suffix):
-                texts = [prefix, suffix]
-        ids = [token_id(piece) for text in texts for piece in split_words(text)]
+        ids = _tokens(request.prompt)
         if len(ids) >= self._context_length:
             raise PromptTooLong(len(ids), self._context_length)
         return Admission(ids)
+
+    def answer(self, question: Question) -> Work:
+        """Counts a prompt's words; it knows nothing else."""
+        if isinstance(question, Count):
+            return Counted(len(_tokens(question.prompt)))
+        raise Refusal("invalid", "The model 'echo' only repeats.")
+        yield  # what makes this a piece of work, though it is done in one slice
 
     def start(self, sequence: int, admission: Admission, request: GenerateRequest) -> None:
         """Begins to repeat."""
@@ -176,6 +173,21 @@ class EchoBackend:
 
     def close(self) -> None:
         """Has nothing to give back."""
+
+
+def _tokens(prompt: Prompt) -> list[int]:
+    match prompt:
+        case ChatPrompt(messages):
+            texts = [message.text for message in messages]
+        case TextPrompt(text):
+            texts = [text]
+        case TokenPrompt(token_ids):
+            if any(not 0 <= token < VOCABULARY_SIZE for token in token_ids):
+                raise Refusal("invalid", f"Token ids are 0 to {VOCABULARY_SIZE - 1}.", param="prompt")
+            texts = [_as_words(token_ids)]
+        case FillPrompt(prefix, suffix):
+            texts = [prefix, suffix]
+    return [token_id(piece) for text in texts for piece in split_words(text)]
 
 
 def _last_words(request: GenerateRequest) -> str:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from ...frames import LoadOptions
-from ...questions import ApplyTemplate, Detokenize, Question, Tokenize
+from ...questions import Question
 from ...request import GenerateRequest
 from ..constraint.matcher import ConstraintFailed
 from ..constraint.vocabulary import ConstraintVocabulary
@@ -45,7 +45,7 @@ from .llama_sequence import Generating, Part
 from .llama_sharing import distinct_tokens
 from .llama_vocab import Vocabulary
 from .llama_warmup import warm_up
-from .llama_words import answer_words
+from .llama_words import WordQuestion, answer_words
 
 GROWTH_TOKENS = 32
 """How much room in the cache each running sequence keeps before another one is let in."""
@@ -148,12 +148,12 @@ class LlamaBackend:
                 raise Refusal("invalid", str(error), param="lora") from error
         form = None if request.constraint is None else self._constraints.compile(request.constraint)
         prompt = self._prompts.read(request)
-        return LlamaAdmission(prompt.ids, self._prompts.stop, form, prompt.pictures)
+        return LlamaAdmission(prompt.ids, self._prompts.stop, form, pictures=prompt.pictures)
 
     def answer(self, question: Question) -> Work:
         """Answers what needs no computing, at once."""
-        if isinstance(question, Tokenize | Detokenize | ApplyTemplate):
-            return answer_words(question, self._vocabulary, self._prompts.render)
+        if isinstance(question, WordQuestion):
+            return answer_words(question, self._vocabulary, self._prompts)
         raise Refusal("invalid", "This model writes text; it has no embeddings and ranks nothing.")
         yield  # what makes this a piece of work, though it is done in one slice
 

@@ -7,14 +7,14 @@ import math
 import time
 from collections.abc import Callable, Collection, Generator, Sequence
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import cast
 
 import numpy as np
 from llama_cpp import llama_cpp as native
 
 from ...frames import LoadOptions
-from ...questions import ApplyTemplate, Detokenize, Embed, Embedded, Question, Rank, Ranked, Tokenize
-from ...request import GenerateRequest, Message
+from ...questions import ApplyTemplate, Count, Detokenize, Embed, Embedded, Question, Rank, Ranked, Tokenize
+from ...request import GenerateRequest
 from ..prompt import Segment
 from .backend import Admission, Loaded, LoadError, Occupancy, PromptTooLong, Refusal, StepOutcome, Work
 from .llama_log import LlamaLog
@@ -79,8 +79,8 @@ class LlamaEmbeddingBackend:
                 return (yield from self._embed(question))
             case Rank():
                 return (yield from self._rank(question))
-            case Tokenize() | Detokenize() | ApplyTemplate():
-                return answer_words(question, self._vocabulary, _refuse_template)
+            case Tokenize() | Detokenize() | ApplyTemplate() | Count():
+                return answer_words(question, self._vocabulary, None)
 
     def abandon(self) -> None:
         """Ends the batch that is being computed."""
@@ -266,8 +266,3 @@ def _fill_in(template: str, query: str, document: str) -> list[Segment]:
 
 def _decoded(text: bytes | None) -> str | None:
     return None if text is None else text.decode("utf-8", "replace")
-
-
-def _refuse_template(messages: Sequence[Message]) -> NoReturn:
-    del messages
-    raise Refusal("invalid", "This model takes no conversations: it does not write text.", param="model")

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ...questions import ApplyTemplate, Detokenize, Detokenized, Rendered, Tokenize, Tokenized
-from ...request import Message
-from ..prompt import Segment
-from .backend import Refusal
+from ...questions import ApplyTemplate, Count, Counted, Detokenize, Detokenized, Rendered, Tokenize, Tokenized
+from ...request import GenerateRequest
+from .backend import PromptTooLong, Refusal
+from .llama_prompts import PromptReader
 from .llama_vocab import Vocabulary
 
 MOST_CHARACTERS = 4_000_000
 """Longer texts are not cut into tokens: it would take seconds, in which nobody else gets a token."""
 
-Render = Callable[[Sequence[Message]], list[Segment]]
+WordQuestion = Tokenize | Detokenize | ApplyTemplate | Count
 
 
 def answer_words(
-    question: Tokenize | Detokenize | ApplyTemplate, vocabulary: Vocabulary, render: Render
-) -> Tokenized | Detokenized | Rendered:
+    question: WordQuestion, vocabulary: Vocabulary, prompts: PromptReader | None
+) -> Tokenized | Detokenized | Rendered | Counted:
     """Answers at once.
 
     Args:
         question: what is asked.
         vocabulary: the model's.
-        render: writes a conversation by the model's chat template.
+        prompts: writes prompts as for a generation; None for a model that is not spoken with.
 
     Raises:
         Refusal: a token is not known, a text is too long, or the template does not take the messages.
@@ -37,7 +37,18 @@ def answer_words(
             _check(token_ids, vocabulary, "tokens")
             return Detokenized(vocabulary.text(token_ids))
         case ApplyTemplate(messages):
-            return Rendered("".join(segment.text for segment in render(messages)))
+            return Rendered("".join(segment.text for segment in _spoken_with(prompts).render(messages)))
+        case Count(prompt):
+            try:
+                return Counted(len(_spoken_with(prompts).read(GenerateRequest("", prompt)).ids))
+            except PromptTooLong as error:
+                return Counted(error.prompt_tokens)
+
+
+def _spoken_with(prompts: PromptReader | None) -> PromptReader:
+    if prompts is None:
+        raise Refusal("invalid", "This model takes no conversations: it does not write text.", param="model")
+    return prompts
 
 
 def _tokenize(question: Tokenize, vocabulary: Vocabulary) -> list[int]:

@@ -28,6 +28,11 @@ class Assembly:
         """Whether a stop string was met."""
         return self._filter is not None and self._filter.stopped
 
+    @property
+    def stop_text(self) -> str | None:
+        """The stop string that was met, or None."""
+        return None if self._filter is None else self._filter.met
+
     def push(self, piece: bytes, logprob: TokenLogprob | None = None) -> str:
         """Takes a token's bytes and gives the text that may be shown; often "" or that of several tokens."""
         text = self._utf8.push(piece)

@@ -11,13 +11,15 @@ class StopFilter:
     What may be the beginning of a stop string is held back until the text after it decides.
     """
 
-    __slots__ = ("_held", "_stops", "stopped")
+    __slots__ = ("_held", "_stops", "met", "stopped")
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stop for stop in stops if stop)
         self._held: str = ""
         self.stopped = False
         """Whether a stop string was met; nothing comes out after it."""
+        self.met: str | None = None
+        """The one that was met."""
 
     def push(self, text: str) -> str:
         """Takes new text and gives what is safe to show."""
@@ -27,6 +29,7 @@ class StopFilter:
         end, start = min(((at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0), default=(-1, -1))
         if end >= 0:
             self.stopped = True
+            self.met = text[start:end]
             self._held = ""
             return text[:start]
         keep = max((_overlap(text, stop) for stop in self._stops), default=0)

@@ -1,0 +1,84 @@
+"""One generation's tokens to what its reader gets: text, reasoning and tool calls, each with its number."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+
+from ...events import FinishReason, TokenLogprob
+from ...frames import Delta
+from .assembly import Assembly
+from .pieces import Arguments, Call, Parser, Piece, Reasoning, Text
+
+
+class Spoken:
+    """Puts one generation's bytes together, cuts stop strings off, and tells apart what is said.
+
+    Args:
+        generation_id: what the deltas are marked with.
+        stop: texts that end the answer.
+        parser: reads the model's own syntax; None takes all of it as text.
+    """
+
+    __slots__ = ("_assembly", "_calls", "_id", "_parser", "_thinks", "reasoning_tokens")
+
+    def __init__(self, generation_id: int, stop: Sequence[str], parser: Parser | None) -> None:
+        self._id = generation_id
+        self._assembly = Assembly(stop)
+        self._parser = parser
+        self._calls = 0
+        self._thinks = False
+        self.reasoning_tokens = 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string was met."""
+        return self._assembly.stopped
+
+    @property
+    def stop_text(self) -> str | None:
+        """The stop string that was met."""
+        return self._assembly.stop_text
+
+    def end_reason(self, reason: FinishReason) -> FinishReason:
+        """Gives the reason as it is told: an answer that ends by itself with a call waits for the tools."""
+        return "tool_calls" if reason == "stop" and self._calls else reason
+
+    def push(self, piece: bytes, logprob: TokenLogprob | None, deltas: list[Delta]) -> None:
+        """Takes a token's bytes and adds what may be shown."""
+        text = self._assembly.push(piece, logprob)
+        if self._parser is None:
+            if text:
+                deltas.append(Delta(self._id, text, () if logprob is None else self._assembly.take_logprobs()))
+            return
+        if text:
+            self._add(self._parser.push(text), deltas, () if logprob is None else self._assembly.take_logprobs())
+        self.reasoning_tokens += self._thinks
+
+    def finish(self, deltas: list[Delta]) -> None:
+        """Adds what was held back, after the last token."""
+        text = self._assembly.finish()
+        logprobs = self._assembly.take_logprobs(last=True)
+        if self._parser is None:
+            if text or logprobs:
+                deltas.append(Delta(self._id, text, logprobs))
+            return
+        pieces = self._parser.push(text) if text else []
+        self._add([*pieces, *self._parser.finish()], deltas, logprobs)
+
+    def _add(self, pieces: Iterable[Piece], deltas: list[Delta], logprobs: tuple[TokenLogprob, ...]) -> None:
+        for piece in pieces:
+            self._thinks = False
+            match piece:
+                case Text(text):
+                    deltas.append(Delta(self._id, text, logprobs))
+                    logprobs = ()
+                case Reasoning(text):
+                    self._thinks = True
+                    deltas.append(Delta(self._id, text, kind="reasoning"))
+                case Call(name, call_id):
+                    self._calls += 1
+                    call_id = call_id or f"call_{secrets.token_hex(12)}"
+                    deltas.append(Delta(self._id, name, kind="call", call=self._calls - 1, call_id=call_id))
+                case Arguments(text):
+                    deltas.append(Delta(self._id, text, kind="arguments", call=max(0, self._calls - 1)))
