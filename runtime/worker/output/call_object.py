@@ -39,7 +39,7 @@ class CallObject:
         outlet: gets the call and its arguments.
         names: of the tools that were offered.
         ends: what stands behind a call, where a broken one is searched for its end.
-        any_name: whether a call of another name is one, too.
+        any_name: whether a call of another name is one, too; if not, reading stops at such a name.
         keys: what its parts are named.
     """
 
@@ -75,6 +75,8 @@ class CallObject:
         except Cut:
             return self._streamed is not None or (self._arguments is not None and self._hand_on())
         except Broken:
+            if not self._any_name and self._name not in self._names:
+                return False
             return (yield from self._mend(begin))
         return self._streamed is not None or self._hand_on()
 
@@ -100,6 +102,8 @@ class CallObject:
             yield from self._members()
         elif key in self._keys.name and first == '"' and not self._name:
             self._name = yield from self._string()
+            if not self._any_name and self._name not in self._names:
+                raise Broken
         elif key in self._keys.id and first == '"':
             self._id = yield from self._string()
         elif key in self._keys.arguments and first == "{" and self._arguments is None:
