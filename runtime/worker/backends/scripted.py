@@ -18,7 +18,7 @@ from ...events import PrefixReport
 from ...frames import LoadOptions
 from ...questions import Embed, Embedded, Question
 from ...request import ChatPrompt, GenerateRequest
-from ..output.choice import FAMILIES
+from ..output.families.hermes import Hermes
 from ..output.family import Family, WrittenCall
 from .backend import Admission, Loaded, PromptTooLong, Refusal, StepOutcome, Work
 from .echo import EchoBackend
@@ -30,6 +30,7 @@ KEPT_PROMPTS = 16
 DIMENSIONS = 64
 """Of the vectors it gives."""
 USUAL_FAMILY = "hermes"
+FAMILIES: dict[str, type[Family]] = {"hermes": Hermes}
 
 
 class ScriptedBackend(EchoBackend):
@@ -56,9 +57,8 @@ class ScriptedBackend(EchoBackend):
         if not isinstance(prompt, ChatPrompt):
             return Admission(ids)
         family = _family(prompt)
-        if (turn := _turn(request)).fault == "busy":
+        if _turn(request).fault == "busy":
             raise Refusal("overloaded", "The script says that there is no room.")
-        del turn
         tools = () if prompt.tool_mode == "none" else prompt.tools
         return Admission(ids, parser=family.open_parser(tools) if request.split else None)
 
@@ -110,7 +110,7 @@ def _family(prompt: ChatPrompt) -> Family:
     script = find_script(prompt)
     name = USUAL_FAMILY if script is None else script.family
     try:
-        return FAMILIES[name]
+        return FAMILIES[name]()
     except KeyError:
         raise Refusal("invalid", f"The script's family '{name}' is not known.", param="messages") from None
 
