@@ -10,21 +10,23 @@ from aiohttp import web
 from ..runtime.config import ServerConfig
 from ..runtime.runtime import Runtime
 from .body import MIB
-from .keys import METRICS, RUNTIME, SETTINGS, STARTED_EPOCH_S
+from .extra_ports import ExtraPorts
+from .keys import EXTRA_PORTS, METRICS, RUNTIME, SETTINGS, STARTED_EPOCH_S
 from .metrics import Metrics
-from .middleware import answer_preflight, catch_errors, check_key, check_origin, give_id, stamp
+from .middleware import answer_preflight, catch_errors, check_key, check_origin, give_id, note_client, stamp
 from .routes import control, embeddings, llama_server, openai
 
 
 def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
     """Builds the application; it listens nowhere yet."""
     app = web.Application(
-        middlewares=[give_id, catch_errors, check_origin, answer_preflight, check_key],
+        middlewares=[give_id, catch_errors, check_origin, answer_preflight, check_key, note_client],
         client_max_size=settings.max_body_mb * MIB,
     )
     app[RUNTIME] = runtime
     app[SETTINGS] = settings
     app[STARTED_EPOCH_S] = time.time()
+    app[EXTRA_PORTS] = ExtraPorts()
     app.on_response_prepare.append(stamp)
     app.cleanup_ctx.append(_keep_metrics)
     control.add_routes(app)

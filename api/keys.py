@@ -6,11 +6,13 @@ from aiohttp import web
 
 from ..runtime.config import ServerConfig
 from ..runtime.runtime import Runtime
+from .extra_ports import ExtraPorts
 from .metrics import Metrics
 
 RUNTIME = web.AppKey("RUNTIME", Runtime)
 SETTINGS = web.AppKey("SETTINGS", ServerConfig)
 METRICS = web.AppKey("METRICS", Metrics)
+EXTRA_PORTS = web.AppKey("EXTRA_PORTS", ExtraPorts)
 STARTED_EPOCH_S = web.AppKey("STARTED_EPOCH_S", float)
 """When the application was made, by the wall clock."""
 

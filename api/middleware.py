@@ -25,7 +25,8 @@ from .errors import (
     describe,
     describe_unforeseen,
 )
-from .keys import REQUEST_ID, SETTINGS
+from .keys import EXTRA_PORTS, REQUEST_ID, SETTINGS
+from .run import name_client
 from .version import VERSION
 
 log = logging.getLogger(__name__)
@@ -113,6 +114,16 @@ async def check_key(request: web.Request, handler: Handler) -> web.StreamRespons
     key = request.app[SETTINGS].api_key
     if key and request.path not in OPEN_PATHS and not _holds_key(request, key):
         raise KeyRefused("The API key is missing or wrong. Send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.")
+    return await handler(request)
+
+
+@web.middleware
+async def note_client(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Takes note of who comes to one of the further ports."""
+    transport = request.transport
+    name = transport.get_extra_info("sockname") if transport is not None else None
+    if name is not None:
+        request.app[EXTRA_PORTS].note(name[1], name_client(request))
     return await handler(request)
 
 
