@@ -104,7 +104,7 @@ class ExtraPorts:
             if len(self._wanted) >= MOST_PORTS:
                 raise InvalidRequest(f"{MOST_PORTS} further ports are open; let go of one of them first.", param="port")
             self._wanted[port] = wanted = _Wanted()
-            await self._try(port, wanted)
+            await self._try(self._runner, port, wanted)
             self._on_change()
         if not wanted.sites and (self._retrying is None or self._retrying.done()):
             self._retrying = asyncio.create_task(self._retry(), name="retry extra ports")
@@ -130,15 +130,14 @@ class ExtraPorts:
         log.info("%s found Impetus on port %d", client, port)
         self._on_change()
 
-    async def _try(self, port: int, wanted: _Wanted) -> None:
+    async def _try(self, runner: web.AppRunner, port: int, wanted: _Wanted) -> None:
         """Opens a port, or notes who holds it."""
         from aiohttp import web
 
-        assert self._runner is not None
         try:
             if await _is_answered(port):
                 raise OSError(errno.EADDRINUSE, "somebody answers there")
-            site = web.TCPSite(self._runner, LOOPBACK, port)
+            site = web.TCPSite(runner, LOOPBACK, port)
             await site.start()
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
@@ -152,7 +151,7 @@ class ExtraPorts:
         wanted.sites = [site]
         # `localhost` is ::1 first for many clients; a machine without it is no fault.
         with suppress(OSError):
-            second = web.TCPSite(self._runner, LOOPBACK_6, port)
+            second = web.TCPSite(runner, LOOPBACK_6, port)
             await second.start()
             wanted.sites.append(second)
         log.info("also serving at http://%s:%d", LOOPBACK, port)
@@ -163,15 +162,14 @@ class ExtraPorts:
             await asyncio.sleep(RETRY_S)
             async with self._lock:
                 for port, wanted in self._wanted.items():
-                    if not wanted.sites:
+                    if not wanted.sites and self._runner is not None:
                         before = wanted.problem
-                        await self._try(port, wanted)
+                        await self._try(self._runner, port, wanted)
                         if wanted.problem != before:
                             self._on_change()
 
     def _close_connections(self, port: int) -> None:
-        assert self._runner is not None
-        server = self._runner.server
+        server = self._runner.server if self._runner is not None else None
         for connection in server.connections if server is not None else ():
             transport = connection.transport
             name = transport.get_extra_info("sockname") if transport is not None else None
