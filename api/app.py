@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
 from aiohttp import web
 
@@ -11,10 +12,12 @@ from ..runtime.config import ServerConfig
 from ..runtime.runtime import Runtime
 from .body import MIB
 from .extra_ports import ExtraPorts
-from .keys import EXTRA_PORTS, METRICS, RUNTIME, SETTINGS, STARTED_EPOCH_S
+from .keys import EXTRA_PORTS, LIVE, METRICS, RUNTIME, SETTINGS, STARTED_EPOCH_S
+from .live import LiveFeed
 from .metrics import Metrics
 from .middleware import answer_preflight, catch_errors, check_key, check_origin, give_id, note_client, stamp
-from .routes import control, embeddings, llama_server, openai
+from .routes import control, embeddings, live, llama_server, openai
+from .status import read_status
 
 
 def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
@@ -27,13 +30,21 @@ def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
     app[SETTINGS] = settings
     app[STARTED_EPOCH_S] = time.time()
     app[EXTRA_PORTS] = ExtraPorts()
+    app[LIVE] = LiveFeed(runtime, read_status=partial(read_status, app))
+    app[EXTRA_PORTS].listen(app[LIVE].changed)
     app.on_response_prepare.append(stamp)
     app.cleanup_ctx.append(_keep_metrics)
+    app.on_shutdown.append(_end_live)
     control.add_routes(app)
+    live.add_routes(app)
     openai.add_routes(app)
     embeddings.add_routes(app)
     llama_server.add_routes(app)
     return app
+
+
+async def _end_live(app: web.Application) -> None:
+    await app[LIVE].close()
 
 
 async def _keep_metrics(app: web.Application) -> AsyncIterator[None]:

@@ -62,12 +62,16 @@ class ExtraPorts:
         self._runner: web.AppRunner | None = None
         self.main_url: str | None = None
         """Where the server itself listens; None while it does not."""
-        self._on_change: Callable[[], None] = lambda: None
+        self._listeners: list[Callable[[], None]] = []
         self._retrying: asyncio.Task[None] | None = None
 
-    def start(self, runner: web.AppRunner, *, main_url: str, on_change: Callable[[], None]) -> None:
-        """Takes the runner whose application answers; `on_change` is called at each change of `all`."""
-        self._runner, self.main_url, self._on_change = runner, main_url, on_change
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Calls `listener` at each change of `all`, for as long as this lives."""
+        self._listeners.append(listener)
+
+    def start(self, runner: web.AppRunner, *, main_url: str) -> None:
+        """Takes the runner whose application answers, and its own address."""
+        self._runner, self.main_url = runner, main_url
 
     async def stop(self) -> None:
         """Ends the tries; the runner's own end closes what is open."""
@@ -105,7 +109,7 @@ class ExtraPorts:
                 raise InvalidRequest(f"{MOST_PORTS} further ports are open; let go of one of them first.", param="port")
             self._wanted[port] = wanted = _Wanted()
             await self._try(self._runner, port, wanted)
-            self._on_change()
+            self._tell()
         if not wanted.sites and (self._retrying is None or self._retrying.done()):
             self._retrying = asyncio.create_task(self._retry(), name="retry extra ports")
 
@@ -119,7 +123,7 @@ class ExtraPorts:
                 await site.stop()
             self._close_connections(port)
             log.info("let go of port %d", port)
-            self._on_change()
+            self._tell()
 
     def note(self, port: int, client: str) -> None:
         """Takes note that a client came to a port; its first time is told in the log."""
@@ -128,7 +132,7 @@ class ExtraPorts:
             return
         wanted.clients[client] = None
         log.info("%s found Impetus on port %d", client, port)
-        self._on_change()
+        self._tell()
 
     async def _try(self, runner: web.AppRunner, port: int, wanted: _Wanted) -> None:
         """Opens a port, or notes who holds it."""
@@ -166,7 +170,11 @@ class ExtraPorts:
                         before = wanted.problem
                         await self._try(self._runner, port, wanted)
                         if wanted.problem != before:
-                            self._on_change()
+                            self._tell()
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
 
     def _close_connections(self, port: int) -> None:
         server = self._runner.server if self._runner is not None else None

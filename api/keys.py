@@ -7,12 +7,14 @@ from aiohttp import web
 from ..runtime.config import ServerConfig
 from ..runtime.runtime import Runtime
 from .extra_ports import ExtraPorts
+from .live import LiveFeed
 from .metrics import Metrics
 
 RUNTIME = web.AppKey("RUNTIME", Runtime)
 SETTINGS = web.AppKey("SETTINGS", ServerConfig)
 METRICS = web.AppKey("METRICS", Metrics)
 EXTRA_PORTS = web.AppKey("EXTRA_PORTS", ExtraPorts)
+LIVE = web.AppKey("LIVE", LiveFeed)
 STARTED_EPOCH_S = web.AppKey("STARTED_EPOCH_S", float)
 """When the application was made, by the wall clock."""
 

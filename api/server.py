@@ -103,7 +103,8 @@ class ApiServer:
         self._turn("serving")
         log.info("serving at %s", self.url)
         self._extra_ports = app[EXTRA_PORTS]
-        self._extra_ports.start(self._runner, main_url=self.url, on_change=self._tell)
+        self._extra_ports.start(self._runner, main_url=self.url)
+        self._extra_ports.listen(self._tell)
         for extra in dict.fromkeys(self._settings.also_listen):
             if extra != port:
                 await self._extra_ports.open(extra)
