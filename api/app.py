@@ -12,11 +12,13 @@ from ..runtime.config import ServerConfig
 from ..runtime.runtime import Runtime
 from .body import MIB
 from .extra_ports import ExtraPorts
-from .keys import EXTRA_PORTS, LIVE, METRICS, RUNTIME, SETTINGS, STARTED_EPOCH_S
+from .keys import DOCUMENT, EXTRA_PORTS, LIVE, METRICS, OPERATIONS, RUNTIME, SETTINGS, STARTED_EPOCH_S
 from .live import LiveFeed
 from .metrics import Metrics
-from .middleware import answer_preflight, catch_errors, check_key, check_origin, give_id, note_client, stamp
-from .routes import control, embeddings, live, llama_server, openai
+from .middleware import answer_preflight, catch_errors, check_key, check_origin, error_type, give_id, note_client, stamp
+from .openapi import KeptDocument
+from .operations import Operations
+from .routes import control, docs, embeddings, live, llama_server, openai
 from .status import read_status
 
 
@@ -29,6 +31,8 @@ def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
     app[RUNTIME] = runtime
     app[SETTINGS] = settings
     app[STARTED_EPOCH_S] = time.time()
+    app[OPERATIONS] = Operations()
+    app[DOCUMENT] = KeptDocument(app[OPERATIONS], error_type=error_type)
     app[EXTRA_PORTS] = ExtraPorts()
     app[LIVE] = LiveFeed(runtime, read_status=partial(read_status, app))
     app[EXTRA_PORTS].listen(app[LIVE].changed)
@@ -37,6 +41,7 @@ def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
     app.on_shutdown.append(_end_live)
     control.add_routes(app)
     live.add_routes(app)
+    docs.add_routes(app)
     openai.add_routes(app)
     embeddings.add_routes(app)
     llama_server.add_routes(app)

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-OPEN_PATHS = frozenset({"/", "/health"})
+OPEN_PATHS = frozenset({"/", "/health", "/docs", "/openapi.json"})
 """What is answered without a key."""
 _ERROR_SHAPES: tuple[tuple[str, Callable[[Failure], msgspec.Struct]], ...] = (("/", to_error),)
 """How each dialect puts an error, by the beginning of the path; the first that fits holds."""
@@ -127,6 +127,11 @@ async def note_client(request: web.Request, handler: Handler) -> web.StreamRespo
     return await handler(request)
 
 
+def error_type(path: str) -> type[msgspec.Struct]:
+    """The shape of a path's errors."""
+    return type(_shape_error(path, Failure(500, "", "")))
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches a server on this host."""
     try:
@@ -201,5 +206,10 @@ def _answer_failure(request: web.Request, failure: Failure) -> web.Response:
         headers["Allow"] = ", ".join(failure.allowed)
     if failure.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    shape = next(shape for beginning, shape in _ERROR_SHAPES if request.path.startswith(beginning))
-    return web.json_bytes_response(shape(failure), status=failure.status, headers=headers, dumps=msgspec.json.encode)
+    answer = _shape_error(request.path, failure)
+    return web.json_bytes_response(answer, status=failure.status, headers=headers, dumps=msgspec.json.encode)
+
+
+def _shape_error(path: str, failure: Failure) -> msgspec.Struct:
+    shape = next(shape for beginning, shape in _ERROR_SHAPES if path.startswith(beginning))
+    return shape(failure)

@@ -10,15 +10,19 @@ from ..body import read_body
 from ..dialects.control import (
     LISTEN,
     MODEL,
+    AddressEntry,
     HealthAnswer,
+    ModelEntry,
+    RequestDetails,
     RequestsAnswer,
+    StatusAnswer,
     to_address_entry,
     to_model_entry,
     to_request_details,
     to_request_entries,
 )
 from ..errors import NoSuchRequest
-from ..keys import EXTRA_PORTS, METRICS, RUNTIME
+from ..keys import EXTRA_PORTS, METRICS, OPERATIONS, RUNTIME
 from ..status import read_status
 from ..version import VERSION
 
@@ -42,6 +46,16 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/impetus/v1/models/load", load)
     app.router.add_post("/impetus/v1/models/unload", unload)
     app.router.add_post("/impetus/v1/listen", listen)
+    operations = app[OPERATIONS]
+    operations.describe(welcome, form="text")
+    operations.describe(health, answer=HealthAnswer)
+    operations.describe(metrics, form="text")
+    operations.describe(status, answer=StatusAnswer)
+    operations.describe(requests, answer=RequestsAnswer, limit=int)
+    operations.describe(request_details, answer=RequestDetails)
+    operations.describe(load, body=MODEL, answer=ModelEntry)
+    operations.describe(unload, body=MODEL, answer=ModelEntry)
+    operations.describe(listen, body=LISTEN, answer=AddressEntry)
 
 
 async def welcome(_request: web.Request) -> web.Response:
