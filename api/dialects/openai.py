@@ -29,15 +29,16 @@ from ...runtime.request import (
     TokenPrompt,
     ToolCall,
 )
-from .lora import AdapterBodies, to_choices
-from .openai_format import FormBody, to_constraint
+from .lora import to_choices
+from .openai_format import to_constraint
+from .openai_generation import Count, GenerationBody
 from .openai_sampling import TokenId, to_sampling
+from .openai_tools import ToolsBody, to_choice, to_thinking, to_tools
 
 MAX_CHOICES = 128
 """The most choices of one completions body, over all its prompts."""
 _INT32_MAX = 2**31 - 1
 
-Count = Annotated[int, Meta(ge=1, le=2**53)]
 Alternatives = Annotated[int, Meta(ge=0, le=20)]
 
 WireRole = Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -82,8 +83,8 @@ class FunctionCallBody(msgspec.Struct, frozen=True):
     """The function of an earlier call."""
 
     name: str
-    arguments: str | None = None
-    """JSON text."""
+    arguments: str | dict[str, msgspec.Raw] | None = None
+    """JSON text; some clients send the object itself."""
 
 
 class ToolCallBody(msgspec.Struct, frozen=True):
@@ -99,49 +100,24 @@ class MessageBody(msgspec.Struct, frozen=True):
     role: WireRole
     content: str | list[PartBody] | None = None
     name: str | None = None
+    reasoning_content: str | None = None
+    """What the assistant thought; some clients send it back."""
+    reasoning: str | None = None
+    """Another name of it."""
     tool_calls: list[ToolCallBody] | None = None
     tool_call_id: str | None = None
     function_call: FunctionCallBody | None = None
     """The older form of one call without an id."""
 
 
-class StreamOptions(msgspec.Struct, frozen=True):
-    """What a stream says besides its text."""
-
-    include_usage: bool | None = None
-
-
-class GenerationBody(FormBody, frozen=True, kw_only=True):
-    """What both endpoints share."""
-
-    model: Annotated[str, Meta(min_length=1, max_length=1024)]
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    n: Annotated[int, Meta(ge=1, le=16)] | None = None
-    max_tokens: Count | None = None
-    stop: str | Annotated[list[str], Meta(max_length=16)] | None = None
-    num_ctx: Count | None = None
-    """The client's own bound on prompt and answer together; the model is held as it is."""
-    cache_prompt: bool | None = None
-    """Not given, it is true."""
-    draft_tokens: Annotated[int, Meta(ge=0, le=64)] | None = None
-    """At most so many tokens are guessed ahead; 0 is none."""
-    lora: AdapterBodies | None = None
-    """[] is none, also where `model` is an alias with adapters."""
-    echo_tps: Annotated[float, Meta(ge=0, le=1e9)] | None = None
-
-    @property
-    def include_usage(self) -> bool:
-        """Whether a stream ends with a chunk of token counts."""
-        return self.stream_options is not None and bool(self.stream_options.include_usage)
-
-
-class ChatBody(GenerationBody, frozen=True, kw_only=True):
+class ChatBody(ToolsBody, frozen=True, kw_only=True):
     """The body of `POST /v1/chat/completions`."""
 
     messages: Annotated[list[MessageBody], Meta(min_length=1)]
     max_completion_tokens: Count | None = None
     """Wins over the older `max_tokens`."""
+    reasoning_format: str | None = None
+    """`none` leaves thoughts in the text, where no tools are offered."""
     logprobs: bool | None = None
     top_logprobs: Alternatives | None = None
 
@@ -151,9 +127,11 @@ class CompletionBody(GenerationBody, frozen=True, kw_only=True):
 
     prompt: str | list[str | TokenId | list[TokenId]]
     logprobs: Alternatives | None = None
-    best_of: Count | None = None
+    best_of: Annotated[int, Meta(ge=1, le=16)] | None = None
+    """So many choices are made, and the `n` of them that the model thinks likeliest are given."""
     suffix: str | None = None
     echo: bool | None = None
+    """Whether each choice begins with its prompt."""
 
 
 class ConversationBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,9 +150,23 @@ def to_chat_request(body: ChatBody) -> GenerateRequest:
     """Translates a chat body; raises InvalidRequest for what the types alone cannot tell."""
     if body.top_logprobs and not body.logprobs:
         raise InvalidRequest("'top_logprobs' needs 'logprobs': true.", param="top_logprobs", code="invalid_value")
+    tools = to_tools(body)
+    mode, names = to_choice(body, tools)
+    messages = to_messages(body.messages)
+    prompt = ChatPrompt(
+        messages,
+        tools=tools,
+        tool_mode=mode,
+        tool_names=names,
+        parallel_calls=body.parallel_tool_calls is not False,
+        thinking=to_thinking(body),
+        template_options=body.chat_template_kwargs or {},
+        continues=messages[-1].role == "assistant" and not messages[-1].tool_calls,
+    )
     return _request(
         body,
-        ChatPrompt(to_messages(body.messages)),
+        prompt,
+        split=bool(tools) or body.reasoning_format != "none",
         max_tokens=body.max_completion_tokens or body.max_tokens,
         top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
     )
@@ -187,18 +179,28 @@ def to_messages(bodies: Sequence[MessageBody]) -> tuple[Message, ...]:
 
 def to_completion_requests(body: CompletionBody) -> tuple[GenerateRequest, ...]:
     """Translates a completions body, one request for each prompt; raises InvalidRequest."""
-    if body.echo:
-        raise InvalidRequest("'echo' is not supported by this server.", param="echo", code="unsupported_parameter")
-    if body.best_of is not None and body.best_of != (body.n or 1):
+    choices = body.best_of or body.n or 1
+    if choices < (body.n or 1):
+        raise InvalidRequest("'best_of' is at least 'n'.", param="best_of", code="invalid_value")
+    if body.stream and choices > (body.n or 1):
+        raise InvalidRequest("'best_of' above 'n' cannot be streamed.", param="best_of", code="invalid_value")
+    if body.echo and body.logprobs is not None:
         raise InvalidRequest(
-            "'best_of' other than 'n' is not supported by this server.", param="best_of", code="unsupported_value"
+            "'echo' with 'logprobs' is not supported: a prompt's own logprobs are not computed.",
+            param="echo",
+            code="unsupported_value",
         )
     prompts = _prompts(body.prompt)
     if body.suffix:
         prompts = tuple(_gap(prompt, body.suffix) for prompt in prompts)
-    if len(prompts) * (body.n or 1) > MAX_CHOICES:
-        raise InvalidRequest(f"'prompt' times 'n' gives more than {MAX_CHOICES} choices.", param="prompt", code="invalid_value")
-    return tuple(_request(body, prompt, max_tokens=body.max_tokens, top_logprobs=body.logprobs) for prompt in prompts)
+    if len(prompts) * choices > MAX_CHOICES:
+        raise InvalidRequest(
+            f"'prompt' times 'n' or 'best_of' gives more than {MAX_CHOICES} choices.", param="prompt", code="invalid_value"
+        )
+    # The best are chosen by their logprobs.
+    top_logprobs = 0 if body.logprobs is None and choices > (body.n or 1) else body.logprobs
+    requests = (_request(body, prompt, max_tokens=body.max_tokens, top_logprobs=top_logprobs) for prompt in prompts)
+    return tuple(msgspec.structs.replace(request, n=choices) for request in requests)
 
 
 def _gap(prompt: Prompt, suffix: str) -> FillPrompt:
@@ -207,13 +209,17 @@ def _gap(prompt: Prompt, suffix: str) -> FillPrompt:
     return FillPrompt(prompt.text, suffix)
 
 
-def _request(body: GenerationBody, prompt: Prompt, *, max_tokens: int | None, top_logprobs: int | None) -> GenerateRequest:
+def _request(
+    body: GenerationBody, prompt: Prompt, *, max_tokens: int | None, top_logprobs: int | None, split: bool = True
+) -> GenerateRequest:
+    if max_tokens == 0:
+        raise InvalidRequest("'max_tokens' is at least 1, or -1 for no limit.", param="max_tokens", code="invalid_value")
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
     return GenerateRequest(
         model=body.model,
         prompt=prompt,
         sampling=to_sampling(body),
-        max_tokens=min(max_tokens, _INT32_MAX) if max_tokens is not None else None,
+        max_tokens=min(max_tokens, _INT32_MAX) if max_tokens is not None and max_tokens > 0 else None,
         stop=tuple(text for text in stop if text),
         top_logprobs=top_logprobs,
         n=body.n or 1,
@@ -222,19 +228,26 @@ def _request(body: GenerationBody, prompt: Prompt, *, max_tokens: int | None, to
         draft_tokens=body.draft_tokens,
         cache_prompt=body.cache_prompt is not False,
         lora=to_choices(body.lora),
+        split=split,
         echo_tps=body.echo_tps,
     )
 
 
 def _message(body: MessageBody, place: str) -> Message:
-    calls = [ToolCall(call.id or "", call.function.name, call.function.arguments or "") for call in body.tool_calls or ()]
+    calls = [_call(call.id or "", call.function) for call in body.tool_calls or ()]
     if body.function_call is not None:
-        calls.append(ToolCall("", body.function_call.name, body.function_call.arguments or ""))
+        calls.append(_call("", body.function_call))
     if isinstance(body.content, str):
         parts: tuple[Part, ...] = (TextPart(body.content),)
     else:
         parts = tuple(_part(part, f"{place}.content[{at}]") for at, part in enumerate(body.content or ()))
-    return Message(_ROLES[body.role], parts, body.name, tuple(calls), body.tool_call_id)
+    reasoning = body.reasoning_content or body.reasoning or ""
+    return Message(_ROLES[body.role], parts, body.name, tuple(calls), body.tool_call_id, reasoning)
+
+
+def _call(call_id: str, body: FunctionCallBody) -> ToolCall:
+    arguments = body.arguments or ""
+    return ToolCall(call_id, body.name, arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode())
 
 
 def _part(body: PartBody, place: str) -> Part:

@@ -80,6 +80,12 @@ class PromptTokensDetails(msgspec.Struct, frozen=True):
     cached_tokens: int
 
 
+class CompletionTokensDetails(msgspec.Struct, frozen=True):
+    """What the answer's tokens are."""
+
+    reasoning_tokens: int
+
+
 class Usage(msgspec.Struct, frozen=True):
     """Token counts; the choices of one prompt count it once."""
 
@@ -87,14 +93,35 @@ class Usage(msgspec.Struct, frozen=True):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
+
+
+class FunctionAnswer(msgspec.Struct, frozen=True):
+    """The function that is called."""
+
+    name: str
+    arguments: str
+    """JSON text."""
+
+
+class ToolCallAnswer(msgspec.Struct, frozen=True):
+    """A call of a whole chat answer."""
+
+    id: str
+    function: FunctionAnswer
+    type: Literal["function"] = "function"
 
 
 class AssistantMessage(msgspec.Struct, frozen=True):
     """The message of a whole chat answer."""
 
-    content: str
+    content: str | None
+    """None where there are calls and no text."""
     role: Literal["assistant"] = "assistant"
     refusal: None = None
+    reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
+    """What the model thought; missing where it did not."""
+    tool_calls: list[ToolCallAnswer] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatChoice(msgspec.Struct, frozen=True):
@@ -152,6 +179,8 @@ class ModelList(msgspec.Struct, frozen=True):
     """The answer of `/v1/models`."""
 
     data: list[ModelEntry]
+    models: tuple[()] = ()
+    """Codex reads a list of its own kind here. With entries it would take its instructions from them, so there are none."""
     object: Literal["list"] = "list"
 
 
@@ -178,6 +207,7 @@ class Tally:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
     def admit(self, event: Admitted) -> None:
         """Counts a prompt."""
@@ -187,6 +217,7 @@ class Tally:
     def finish(self, event: Finished) -> None:
         """Counts a choice."""
         self.completion_tokens += event.completion_tokens
+        self.reasoning_tokens += event.reasoning_tokens
         if event.index == 0:
             self.cached_tokens += event.cached_tokens
 
@@ -197,7 +228,17 @@ class Tally:
             self.completion_tokens,
             self.prompt_tokens + self.completion_tokens,
             PromptTokensDetails(self.cached_tokens),
+            CompletionTokensDetails(self.reasoning_tokens),
         )
+
+
+@dataclass(slots=True)
+class CollectedCall:
+    """A tool call as it grows."""
+
+    id: str
+    name: str
+    arguments: list[str] = field(default_factory=list[str])
 
 
 @dataclass(slots=True)
@@ -205,6 +246,8 @@ class CollectedChoice:
     """One choice as it grows."""
 
     texts: list[str] = field(default_factory=list[str])
+    thoughts: list[str] = field(default_factory=list[str])
+    calls: list[CollectedCall] = field(default_factory=list[CollectedCall])
     logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
     reason: FinishReason = "stop"
 
@@ -229,11 +272,24 @@ class Collected:
                 case Admitted():
                     self.model = event.model
                     self.tally.admit(event)
-                case ReasoningDelta() | CallBegun() | CallDelta():
-                    pass
+                case ReasoningDelta():
+                    self.choices[event.index].thoughts.append(event.text)
+                case CallBegun():
+                    self.choices[event.index].calls.append(CollectedCall(event.id, event.name))
+                case CallDelta():
+                    self.choices[event.index].calls[event.call].arguments.append(event.text)
                 case Finished():
                     self.choices[event.index].reason = event.reason
                     self.tally.finish(event)
+
+    def keep_best(self, count: int) -> None:
+        """Keeps so many choices, those whose tokens were likeliest on average, the best first."""
+        if count < len(self.choices):
+            self.choices = sorted(self.choices, key=_mean_logprob, reverse=True)[:count]
+
+
+def _mean_logprob(choice: CollectedChoice) -> float:
+    return sum(map(_logprob, choice.logprobs)) / max(1, len(choice.logprobs))
 
 
 def to_chat_answer(head: Head, collected: Collected) -> ChatAnswer:
@@ -241,7 +297,7 @@ def to_chat_answer(head: Head, collected: Collected) -> ChatAnswer:
     choices = [
         ChatChoice(
             index,
-            AssistantMessage("".join(choice.texts)),
+            _to_message(choice),
             to_chat_logprobs(choice.logprobs) if collected.has_logprobs else None,
             choice.reason,
         )
@@ -258,17 +314,35 @@ def to_chat_answer(head: Head, collected: Collected) -> ChatAnswer:
     )
 
 
-def to_completion_answer(head: Head, prompts: Sequence[Collected]) -> CompletionAnswer:
-    """Makes the whole answer for one or more prompts; their choices are numbered through."""
+def _to_message(choice: CollectedChoice) -> AssistantMessage:
+    text = "".join(choice.texts)
+    calls = [ToolCallAnswer(call.id, FunctionAnswer(call.name, "".join(call.arguments))) for call in choice.calls]
+    return AssistantMessage(
+        text if text or not calls else None,
+        reasoning_content="".join(choice.thoughts) if choice.thoughts else msgspec.UNSET,
+        tool_calls=calls or msgspec.UNSET,
+    )
+
+
+def to_completion_answer(head: Head, prompts: Sequence[Collected], *, echoes: Sequence[str] = ()) -> CompletionAnswer:
+    """Makes the whole answer for one or more prompts; their choices are numbered through.
+
+    Args:
+        head: what the answer begins with.
+        prompts: what came for each.
+        echoes: a text for each prompt that its choices begin with; () is none.
+    """
     choices: list[CompletionChoice] = []
     total = Tally()
-    for collected in prompts:
+    for at, collected in enumerate(prompts):
+        echo = echoes[at] if echoes else ""
         for choice in collected.choices:
             logprobs = to_completion_logprobs(choice.logprobs, 0) if collected.has_logprobs else None
-            choices.append(CompletionChoice(len(choices), "".join(choice.texts), logprobs, choice.reason))
+            choices.append(CompletionChoice(len(choices), echo + "".join(choice.texts), logprobs, choice.reason))
         total.prompt_tokens += collected.tally.prompt_tokens
         total.completion_tokens += collected.tally.completion_tokens
         total.cached_tokens += collected.tally.cached_tokens
+        total.reasoning_tokens += collected.tally.reasoning_tokens
     model = prompts[0].model
     return CompletionAnswer(
         head.id, head.object, head.created, model, head.system_fingerprint, choices=choices, usage=total.usage()
@@ -277,7 +351,7 @@ def to_completion_answer(head: Head, prompts: Sequence[Collected]) -> Completion
 
 def to_model_entry(status: ModelStatus, *, created: int, alias: str | None = None) -> ModelEntry:
     """Shows a model as the list has it, or an alias of it."""
-    context_length = status.context_length or status.model.header.context_length
+    context_length = status.served_context_length
     return ModelEntry(
         status.model.id if alias is None else alias,
         "model",

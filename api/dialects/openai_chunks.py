@@ -7,11 +7,11 @@ ends with a finish reason, token counts come with an empty `choices`: agents bre
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from ...runtime.events import Admitted, Event, Finished, TextDelta
+from ...runtime.events import Admitted, CallBegun, CallDelta, Event, Finished, ReasoningDelta, TextDelta
 from ..errors import Failure
 from .openai_answers import Head, Tally, Usage, text_of, to_chat_logprobs, to_completion_logprobs, to_error
 
@@ -59,6 +59,8 @@ class _Stream(ABC):
             elif type(event) is Finished:
                 self._tally.finish(event)
                 parts.append(self._finish(event))
+            elif isinstance(event, ReasoningDelta | CallBegun | CallDelta):
+                parts.append(self._beside_text(event))
         return b"".join(parts)
 
     def ending(self) -> bytes:
@@ -102,6 +104,10 @@ class _Stream(ABC):
         """Gives the chunk that ends a choice."""
 
     @abstractmethod
+    def _beside_text(self, event: ReasoningDelta | CallBegun | CallDelta) -> bytes:
+        """Gives a chunk of what is said besides the text."""
+
+    @abstractmethod
     def _with_logprobs(self, event: TextDelta) -> bytes:
         """Gives a chunk of text with its logprobs."""
 
@@ -109,12 +115,16 @@ class _Stream(ABC):
 class ChatStream(_Stream):
     """Turns the events of a chat into the chunks of its stream."""
 
+    _delta_heads: list[bytes]
+    """Of chunks, up to what their delta holds."""
+
     def heartbeat(self) -> bytes:
         """Gives a comment and an empty text in the role's name."""
         return b": ping\n\n" + self._role(0)
 
     def _write_heads(self) -> None:
-        self._text_heads = [self._chunk_head(index) + b',"delta":{"content":' for index in range(self._n)]
+        self._delta_heads = [self._chunk_head(index) + b',"delta":{' for index in range(self._n)]
+        self._text_heads = [head + b'"content":' for head in self._delta_heads]
         self._text_tail = b'},"finish_reason":null}]}\n\n'
 
     def _opening(self) -> bytes:
@@ -126,6 +136,19 @@ class ChatStream(_Stream):
     def _finish(self, event: Finished) -> bytes:
         return self._chunk_head(event.index) + b',"delta":{},"finish_reason":' + _encode(event.reason) + b"}]}\n\n"
 
+    def _beside_text(self, event: ReasoningDelta | CallBegun | CallDelta) -> bytes:
+        match event:
+            case ReasoningDelta():
+                delta = b'"reasoning_content":' + _encode(event.text)
+            case CallBegun():
+                # The name and the id once, in a call's first chunk: some clients join what they get, others overwrite.
+                call = {"index": event.call, "id": event.id, "type": "function"}
+                function = {"name": event.name, "arguments": ""}
+                delta = b'"tool_calls":[' + _encode({**call, "function": function}) + b"]"
+            case CallDelta():
+                delta = b'"tool_calls":[{"index":%d,"function":{"arguments":%b}}]' % (event.call, _encode(event.text))
+        return self._delta_heads[event.index] + delta + self._text_tail
+
     def _with_logprobs(self, event: TextDelta) -> bytes:
         logprobs = _encode(to_chat_logprobs(event.logprobs))
         return (
@@ -136,9 +159,11 @@ class ChatStream(_Stream):
 class CompletionStream(_Stream):
     """Turns the events of a completion into the chunks of its stream."""
 
-    def __init__(self, head: Head, *, n: int, include_usage: bool) -> None:
+    def __init__(self, head: Head, *, n: int, include_usage: bool, echoes: Sequence[str] = ()) -> None:
+        """Begins the stream; `echoes` has a text for each prompt that its choices begin with, () is none."""
         super().__init__(head, n=n, include_usage=include_usage)
         self._offsets = [0] * n
+        self._echoes = echoes
 
     def heartbeat(self) -> bytes:
         """Gives a comment and an empty text."""
@@ -150,10 +175,17 @@ class CompletionStream(_Stream):
 
     def _opening(self) -> bytes:
         self._offsets = [0] * self._n
-        return b""
+        if not self._echoes:
+            return b""
+        echo = _encode(self._echoes[self._tally.prompts - 1])
+        return b"".join(head + echo + self._text_tail for head in self._text_heads)
 
     def _finish(self, event: Finished) -> bytes:
         return self._text_heads[event.index] + b'"","logprobs":null,"finish_reason":' + _encode(event.reason) + b"}]}\n\n"
+
+    def _beside_text(self, event: ReasoningDelta | CallBegun | CallDelta) -> bytes:
+        del event  # a raw text's answer is one text, in which nothing is told apart
+        return b""
 
     def _with_logprobs(self, event: TextDelta) -> bytes:
         logprobs = _encode(to_completion_logprobs(event.logprobs, self._offsets[event.index]))

@@ -9,7 +9,8 @@ import msgspec
 from aiohttp import web
 
 from ...runtime.models.model import ModelStatus
-from ...runtime.request import GenerateRequest
+from ...runtime.questions import Detokenize, Detokenized
+from ...runtime.request import ChatPrompt, FillPrompt, GenerateRequest, TextPrompt, TokenPrompt
 from ..body import read_body
 from ..dialects import openai
 from ..dialects.openai_answers import (
@@ -26,7 +27,7 @@ from ..dialects.openai_answers import (
 from ..dialects.openai_chunks import ChatStream, CompletionStream
 from ..keys import OPERATIONS, RUNTIME, STARTED_EPOCH_S
 from ..operations import SSE
-from ..run import open_run, run_in_turn, run_together
+from ..run import ask, open_run, run_in_turn, run_together
 from ..stream import stream_answer
 from ..version import VERSION
 
@@ -89,11 +90,16 @@ async def post_completion(request: web.Request) -> web.StreamResponse:
     """Continues one or more texts, whole or streamed."""
     body = await read_body(request, openai.COMPLETION)
     generations = openai.to_completion_requests(body)
+    echoes = [await _echo(request, generation) for generation in generations] if body.echo else []
     head = _head("cmpl", "text_completion", body.model)
     if body.stream:
-        wire = CompletionStream(head, n=generations[0].n, include_usage=body.include_usage)
+        wire = CompletionStream(head, n=generations[0].n, include_usage=body.include_usage, echoes=echoes)
         return await stream_answer(request, run_in_turn(request, generations), wire)
-    answer = to_completion_answer(head, await _collect(request, generations))
+    prompts = await _collect(request, generations)
+    for collected in prompts:
+        collected.keep_best(body.n or 1)
+        collected.has_logprobs = body.logprobs is not None
+    answer = to_completion_answer(head, prompts, echoes=echoes)
     return web.json_bytes_response(answer, dumps=msgspec.json.encode)
 
 
@@ -103,6 +109,19 @@ async def _collect(request: web.Request, generations: tuple[GenerateRequest, ...
     for answer, events in zip(answers, runs, strict=True):
         answer.add(events)
     return answers
+
+
+async def _echo(request: web.Request, generation: GenerateRequest) -> str:
+    """Gives a prompt as text."""
+    match generation.prompt:
+        case TextPrompt(text):
+            return text
+        case TokenPrompt(token_ids):
+            return (await ask(request, generation.model, Detokenize(token_ids), Detokenized)).text
+        case FillPrompt(prefix):
+            return prefix
+        case ChatPrompt():
+            return ""
 
 
 def _head(kind: str, name: str, model: str) -> Head:

@@ -133,8 +133,9 @@ def test_mixed_and_empty_lists_are_no_prompts(prompt: object) -> None:
     ("fields", "param"),
     [
         ({"suffix": "end", "prompt": [1, 2]}, "suffix"),
-        ({"echo": True}, "echo"),
-        ({"best_of": 3}, "best_of"),
+        ({"best_of": 3, "stream": True}, "best_of"),
+        ({"best_of": 2, "n": 3}, "best_of"),
+        ({"echo": True, "logprobs": 1}, "echo"),
         ({"prompt": ["a"] * 100, "n": 2}, "prompt"),
     ],
 )

@@ -162,6 +162,7 @@ def test_usage_comes_last_with_no_choices_and_only_if_asked(kind: type[ChatStrea
         "completion_tokens": 3,
         "total_tokens": 10,
         "prompt_tokens_details": {"cached_tokens": 3},
+        "completion_tokens_details": {"reasoning_tokens": 0},
     }
 
 

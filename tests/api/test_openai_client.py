@@ -185,3 +185,24 @@ async def test_a_stream_that_waits_is_kept_alive_with_chunks_the_client_can_read
         deltas = [chunk.choices[0].delta async for chunk in stream]
     assert sum(1 for delta in deltas if delta.role == "assistant" and delta.content == "") > 3
     assert "".join(delta.content or "" for delta in deltas) == "alpha beta gamma"
+
+
+async def test_a_completion_may_begin_with_its_prompt(client: AsyncOpenAI) -> None:
+    answer = await client.completions.create(model="echo", prompt="say it", echo=True)
+    assert answer.choices[0].text == "say itsay it"
+    stream = await client.completions.create(model="echo", prompt=["a b", "c"], echo=True, stream=True)
+    texts = ["", ""]
+    async for chunk in stream:
+        for choice in chunk.choices:
+            texts[choice.index] += choice.text
+    assert texts == ["a ba b", "cc"]
+
+
+async def test_the_best_of_several_choices_are_given(client: AsyncOpenAI) -> None:
+    answer = await client.completions.create(model="echo", prompt="say it", n=2, best_of=4)
+    assert [(choice.index, choice.text, choice.logprobs) for choice in answer.choices] == [
+        (0, "say it", None),
+        (1, "say it", None),
+    ]
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 4 * 2

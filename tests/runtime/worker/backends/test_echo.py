@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 
 from impetus.runtime.frames import LoadOptions
 from impetus.runtime.request import GenerateRequest, TextPrompt, TokenPrompt
-from impetus.runtime.worker.backends import echo
+from impetus.runtime.worker.backends import echo, playing
 from impetus.runtime.worker.backends.backend import Loaded, PromptTooLong, Refusal
-from impetus.runtime.worker.backends.echo import EchoBackend, split_words
+from impetus.runtime.worker.backends.echo import EchoBackend
+from impetus.runtime.worker.backends.playing import split_words
 
 
 class Clock:
-    """Stands in for `time` in the echo engine's module."""
+    """Stands in for `time` in the echo engine's modules."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -26,6 +27,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(echo, "time", clock)
+    monkeypatch.setattr(playing, "time", clock)
     return clock
 
 
