@@ -20,6 +20,7 @@ from ..runtime.errors import (
     Overloaded,
     UnknownModel,
 )
+from .nearest import name_nearest
 
 
 class RequestRefused(ImpetusError):
@@ -38,7 +39,10 @@ class NoSuchRoute(RequestRefused):
     """Nothing answers at this path."""
 
     def __init__(self, method: str, path: str, routes: Sequence[str]) -> None:
-        super().__init__(f"There is no route {method} {path}. Routes here: {', '.join(routes)}.")
+        near = ", ".join(name_nearest(method, path, routes))
+        super().__init__(
+            f"There is no route {method} {path}. The nearest here: {near}. GET /openapi.json lists all {len(routes)}."
+        )
 
 
 class WrongMethod(RequestRefused):

@@ -25,14 +25,15 @@ from .errors import (
     describe,
     describe_unforeseen,
 )
-from .keys import REQUEST_ID, SETTINGS
+from .keys import EXTRA_PORTS, REQUEST_ID, SETTINGS
+from .run import name_client
 from .version import VERSION
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-OPEN_PATHS = frozenset({"/", "/health"})
+OPEN_PATHS = frozenset({"/", "/health", "/docs", "/openapi.json"})
 """What is answered without a key."""
 _ERROR_SHAPES: tuple[tuple[str, Callable[[Failure], msgspec.Struct]], ...] = (("/", to_error),)
 """How each dialect puts an error, by the beginning of the path; the first that fits holds."""
@@ -116,6 +117,21 @@ async def check_key(request: web.Request, handler: Handler) -> web.StreamRespons
     return await handler(request)
 
 
+@web.middleware
+async def note_client(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Takes note of who comes to one of the further ports."""
+    transport = request.transport
+    name = transport.get_extra_info("sockname") if transport is not None else None
+    if name is not None:
+        request.app[EXTRA_PORTS].note(name[1], name_client(request))
+    return await handler(request)
+
+
+def error_type(path: str) -> type[msgspec.Struct]:
+    """The shape of a path's errors."""
+    return type(_shape_error(path, Failure(500, "", "")))
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches a server on this host."""
     try:
@@ -190,5 +206,10 @@ def _answer_failure(request: web.Request, failure: Failure) -> web.Response:
         headers["Allow"] = ", ".join(failure.allowed)
     if failure.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    shape = next(shape for beginning, shape in _ERROR_SHAPES if request.path.startswith(beginning))
-    return web.json_bytes_response(shape(failure), status=failure.status, headers=headers, dumps=msgspec.json.encode)
+    answer = _shape_error(request.path, failure)
+    return web.json_bytes_response(answer, status=failure.status, headers=headers, dumps=msgspec.json.encode)
+
+
+def _shape_error(path: str, failure: Failure) -> msgspec.Struct:
+    shape = next(shape for beginning, shape in _ERROR_SHAPES if path.startswith(beginning))
+    return shape(failure)

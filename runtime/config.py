@@ -30,6 +30,7 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cors_origins: list[str] = []
     max_body_mb: int = 32
     heartbeat_s: float = 5.0
+    also_listen: Annotated[list[Annotated[int, Meta(ge=1024, le=65535)]], Meta(max_length=8)] = []
 
 
 class ModelsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -193,6 +194,9 @@ def write_setting(path: Path, section: str, key: str, value: TomlValue) -> Confi
 def _edit(text: str, section: str, key: str, value: TomlValue) -> str:
     """Replaces or adds one line; the caller checks that the meaning is right."""
     new = tomli_w.dumps({key: value}).rstrip("\n")
+    if isinstance(value, list):
+        # A list keeps its one line: one over several lines could not be replaced the next time.
+        new = f"{new.partition(' = ')[0]} = {msgspec.json.format(msgspec.json.encode(value), indent=0).decode()}"
     lines = text.splitlines()
     at = _line_of(text, (section, key))
     if at is not None:

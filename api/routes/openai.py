@@ -14,7 +14,9 @@ from ...runtime.request import ChatPrompt, FillPrompt, GenerateRequest, TextProm
 from ..body import read_body
 from ..dialects import openai
 from ..dialects.openai_answers import (
+    ChatAnswer,
     Collected,
+    CompletionAnswer,
     Head,
     ModelEntry,
     ModelList,
@@ -23,7 +25,8 @@ from ..dialects.openai_answers import (
     to_model_entry,
 )
 from ..dialects.openai_chunks import ChatStream, CompletionStream
-from ..keys import RUNTIME, STARTED_EPOCH_S
+from ..keys import OPERATIONS, RUNTIME, STARTED_EPOCH_S
+from ..operations import SSE
 from ..run import ask, open_run, run_in_turn, run_together
 from ..stream import stream_answer
 from ..version import VERSION
@@ -38,6 +41,11 @@ def add_routes(app: web.Application) -> None:
         app.router.add_get(f"{prefix}/models/{{id:.+}}", get_model)
         app.router.add_post(f"{prefix}/chat/completions", post_chat)
         app.router.add_post(f"{prefix}/completions", post_completion)
+    operations = app[OPERATIONS]
+    operations.describe(list_models, answer=ModelList)
+    operations.describe(get_model, answer=ModelEntry)
+    operations.describe(post_chat, body=openai.CHAT, answer=ChatAnswer, stream=SSE)
+    operations.describe(post_completion, body=openai.COMPLETION, answer=CompletionAnswer, stream=SSE)
 
 
 async def list_models(request: web.Request) -> web.Response:
