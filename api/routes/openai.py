@@ -12,6 +12,7 @@ from ...runtime.models.model import ModelStatus
 from ...runtime.request import GenerateRequest
 from ..body import read_body
 from ..dialects import openai
+from ..dialects.anthropic_answers import VERSION_HEADER
 from ..dialects.openai_answers import (
     Collected,
     Head,
@@ -26,6 +27,7 @@ from ..keys import RUNTIME, STARTED_EPOCH_S
 from ..run import open_run, run_in_turn, run_together
 from ..stream import stream_answer
 from ..version import VERSION
+from . import anthropic
 
 _FINGERPRINT = f"impetus-{VERSION}"
 
@@ -40,15 +42,18 @@ def add_routes(app: web.Application) -> None:
 
 
 async def list_models(request: web.Request) -> web.Response:
-    """Lists the models that can be served here."""
+    """Lists the models that can be served here, in the shape of whose client asks."""
     runtime = request.app[RUNTIME]
     await runtime.scanned.wait()
     statuses = {status.model.id: status for status in runtime.statuses() if status.model.problem is None}
     aliases = {name: statuses[model.id] for name, model in runtime.aliases().items() if model.id in statuses}
     # An alias hides a model of the same name, as it does in requests.
     hidden = {name.casefold() for name in aliases}
-    entries = [_entry(request, status, alias) for alias, status in aliases.items()]
-    entries += [_entry(request, status) for id_, status in statuses.items() if id_.casefold() not in hidden]
+    listed: list[tuple[ModelStatus, str | None]] = [(status, alias) for alias, status in aliases.items()]
+    listed += [(status, None) for id_, status in statuses.items() if id_.casefold() not in hidden]
+    if VERSION_HEADER in request.headers:
+        return anthropic.answer_models(request, listed)
+    entries = [_entry(request, status, alias) for status, alias in listed]
     return web.json_bytes_response(ModelList(entries), dumps=msgspec.json.encode)
 
 
@@ -60,6 +65,8 @@ async def get_model(request: web.Request) -> web.Response:
     model = runtime.resolve(name)
     alias = next((alias for alias in runtime.aliases() if alias.casefold() == name.casefold()), None)
     status = next(status for status in runtime.statuses() if status.model.id == model.id)
+    if VERSION_HEADER in request.headers:
+        return anthropic.answer_model(request, status, alias)
     return web.json_bytes_response(_entry(request, status, alias), dumps=msgspec.json.encode)
 
 
