@@ -18,7 +18,7 @@ from .metrics import Metrics
 from .middleware import answer_preflight, catch_errors, check_key, check_origin, error_type, give_id, note_client, stamp
 from .openapi import KeptDocument
 from .operations import Operations
-from .routes import control, docs, embeddings, live, llama_server, openai
+from .routes import anthropic, control, docs, embeddings, live, llama_server, openai
 from .status import read_status
 
 
@@ -43,6 +43,7 @@ def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
     live.add_routes(app)
     docs.add_routes(app)
     openai.add_routes(app)
+    anthropic.add_routes(app)
     embeddings.add_routes(app)
     llama_server.add_routes(app)
     return app

@@ -87,6 +87,10 @@ class Failure:
     """False where a client that repeats on any 5xx would only wait for the same answer."""
     allowed: tuple[str, ...] = ()
     """The methods that would do, for a 405."""
+    overflow: tuple[int, int] | None = None
+    """The prompt's tokens and how many the context holds, where these are fewer."""
+    request_id: str | None = None
+    """Of the request that failed, where it is told; None within a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,7 @@ def describe(error: ImpetusError) -> Failure:
         else None,
         retry_helps=row.retry_helps,
         allowed=error.allowed if isinstance(error, WrongMethod) else (),
+        overflow=(error.prompt_tokens, error.context_length) if isinstance(error, ContextOverflow) else None,
     )
 
 

@@ -13,6 +13,7 @@ from ...runtime.questions import Detokenize, Detokenized
 from ...runtime.request import ChatPrompt, FillPrompt, GenerateRequest, TextPrompt, TokenPrompt
 from ..body import read_body
 from ..dialects import openai
+from ..dialects.anthropic_answers import VERSION_HEADER
 from ..dialects.openai_answers import (
     ChatAnswer,
     Collected,
@@ -30,6 +31,7 @@ from ..operations import SSE
 from ..run import ask, open_run, run_in_turn, run_together
 from ..stream import stream_answer
 from ..version import VERSION
+from . import anthropic
 
 _FINGERPRINT = f"impetus-{VERSION}"
 
@@ -49,15 +51,18 @@ def add_routes(app: web.Application) -> None:
 
 
 async def list_models(request: web.Request) -> web.Response:
-    """Lists the models that can be served here."""
+    """Lists the models that can be served here, in the shape of whose client asks."""
     runtime = request.app[RUNTIME]
     await runtime.scanned.wait()
     statuses = {status.model.id: status for status in runtime.statuses() if status.model.problem is None}
     aliases = {name: statuses[model.id] for name, model in runtime.aliases().items() if model.id in statuses}
     # An alias hides a model of the same name, as it does in requests.
     hidden = {name.casefold() for name in aliases}
-    entries = [_entry(request, status, alias) for alias, status in aliases.items()]
-    entries += [_entry(request, status) for id_, status in statuses.items() if id_.casefold() not in hidden]
+    listed: list[tuple[ModelStatus, str | None]] = [(status, alias) for alias, status in aliases.items()]
+    listed += [(status, None) for id_, status in statuses.items() if id_.casefold() not in hidden]
+    if VERSION_HEADER in request.headers:
+        return anthropic.answer_models(request, listed)
+    entries = [_entry(request, status, alias) for status, alias in listed]
     return web.json_bytes_response(ModelList(entries), dumps=msgspec.json.encode)
 
 
@@ -69,6 +74,8 @@ async def get_model(request: web.Request) -> web.Response:
     model = runtime.resolve(name)
     alias = next((alias for alias in runtime.aliases() if alias.casefold() == name.casefold()), None)
     status = next(status for status in runtime.statuses() if status.model.id == model.id)
+    if VERSION_HEADER in request.headers:
+        return anthropic.answer_model(request, status, alias)
     return web.json_bytes_response(_entry(request, status, alias), dumps=msgspec.json.encode)
 
 
