@@ -13,7 +13,7 @@ from .body import MIB
 from .keys import METRICS, RUNTIME, SETTINGS, STARTED_EPOCH_S
 from .metrics import Metrics
 from .middleware import answer_preflight, catch_errors, check_key, check_origin, give_id, stamp
-from .routes import control, embeddings, llama_server, openai
+from .routes import control, embeddings, llama_server, openai, responses
 
 
 def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
@@ -31,6 +31,7 @@ def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
     openai.add_routes(app)
     embeddings.add_routes(app)
     llama_server.add_routes(app)
+    responses.add_routes(app)
     return app
 
 
