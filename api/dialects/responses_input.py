@@ -26,10 +26,9 @@ SEALED = b"impetus:"
 _NULL = msgspec.Raw(b"null")
 _PLACE = re.compile(r" - at `\$?\.?([^`]*)`$")
 _ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-_CALL_ENDING = "_call"
-_OUTPUT_ENDING = "_call_output"
-_HOSTED = frozenset({"web_search", "file_search", "code_interpreter", "image_generation", "computer", "mcp", "tool_search"})
-"""Whose calls OpenAI makes and answers by itself: nothing of them is the model's."""
+_CALLS = frozenset({"function_call", "custom_tool_call", "local_shell_call", "shell_call", "apply_patch_call"})
+"""What a client answers; the calls that OpenAI makes and answers by itself are nothing a model here would know."""
+_OUTPUTS = frozenset(f"{type_}_output" for type_ in _CALLS)
 
 Body = TypeVar("Body")
 
@@ -38,8 +37,16 @@ class KindBody(msgspec.Struct, frozen=True):
     """What kind of thing an item is; a message may leave it out."""
 
     type: str | None = None
-    id: str | None = None
-    role: str | None = None
+    id: msgspec.Raw = _NULL
+    role: msgspec.Raw = _NULL
+
+    @property
+    def reference(self) -> str | None:
+        """The id of the item that this one stands for; None where it stands for itself."""
+        bare = self.type is None and bytes(self.role) == b"null"
+        if not bytes(self.id).startswith(b'"') or not (bare or self.type == "item_reference"):
+            return None
+        return msgspec.json.decode(self.id, type=str)
 
 
 class ImageUrl(msgspec.Struct, frozen=True):
@@ -114,18 +121,18 @@ def seal(reasoning: str) -> str:
 
 def find_references(items: Iterable[msgspec.Raw]) -> list[str]:
     """Gives the ids of earlier items that are named and not sent."""
-    kinds = (_kind(item, "input") for item in items)
-    return [kind.id for kind in kinds if kind.id is not None and _is_reference(kind)]
+    kinds = (_kind(item, f"input[{at}]") for at, item in enumerate(items))
+    return [reference for kind in kinds if (reference := kind.reference) is not None]
 
 
 def resolve(items: Iterable[msgspec.Raw], known: Mapping[str, msgspec.Raw]) -> list[msgspec.Raw]:
     """Puts earlier items in the place of their names; those that are not known vanish."""
     resolved: list[msgspec.Raw] = []
     for item in items:
-        kind = _kind(item, "input")
-        if not _is_reference(kind):
+        reference = _kind(item, "input").reference
+        if reference is None:
             resolved.append(item)
-        elif (named := known.get(kind.id or "")) is not None:
+        elif (named := known.get(reference)) is not None:
             resolved.append(named)
     return resolved
 
@@ -174,7 +181,7 @@ class _Conversation:
 
     def add(self, item: msgspec.Raw, kind: KindBody, place: str) -> None:
         """Takes in an item of any type."""
-        match kind.type or ("message" if kind.role else ""):
+        match kind.type or ("" if bytes(kind.role) == b"null" else "message"):
             case "message":
                 self._add_message(_decode(item, MessageBody, place), place)
             case "agent_message":
@@ -182,9 +189,9 @@ class _Conversation:
                 self._say("user", _parts(body.content, f"{place}.content"))
             case "reasoning":
                 self._add_reasoning(_decode(item, ReasoningBody, place))
-            case type_ if type_.endswith(_CALL_ENDING) and type_.removesuffix(_CALL_ENDING) not in _HOSTED:
+            case type_ if type_ in _CALLS:
                 self._add_call(type_, _decode(item, CallBody, place))
-            case type_ if type_.endswith(_OUTPUT_ENDING) and type_.removesuffix(_OUTPUT_ENDING) not in _HOSTED:
+            case type_ if type_ in _OUTPUTS:
                 self._add_output(_decode(item, OutputBody, place), f"{place}.output")
             case _:
                 pass
@@ -218,7 +225,7 @@ class _Conversation:
         else:
             written = (body.arguments, body.action, body.operation)
             arguments = next((_as_text(raw) for raw in written if bytes(raw) != b"null"), "{}")
-        name = flatten(body.name or type_.removesuffix(_CALL_ENDING), body.namespace)
+        name = flatten(body.name or type_.removesuffix("_call"), body.namespace)
         self._names[id_] = name
         self._calls.append(ToolCall(id_, name, arguments))
 
@@ -237,11 +244,6 @@ class _Conversation:
             reasoning = "\n\n".join(self._reasoning)
             self._messages.append(Message("assistant", tuple(self._parts), tool_calls=tuple(self._calls), reasoning=reasoning))
         self._reasoning, self._parts, self._calls = [], [], []
-
-
-def _is_reference(kind: KindBody) -> bool:
-    """Whether an item only names another; the type may be left out there, too."""
-    return kind.type == "item_reference" or (kind.type is None and kind.role is None and kind.id is not None)
 
 
 def _kind(item: msgspec.Raw, place: str) -> KindBody:
