@@ -18,7 +18,7 @@ from .metrics import Metrics
 from .middleware import answer_preflight, catch_errors, check_key, check_origin, error_type, give_id, note_client, stamp
 from .openapi import KeptDocument
 from .operations import Operations
-from .routes import anthropic, control, docs, embeddings, live, llama_server, openai
+from .routes import anthropic, control, docs, embeddings, live, llama_server, openai, responses
 from .status import read_status
 
 
@@ -46,6 +46,7 @@ def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
     anthropic.add_routes(app)
     embeddings.add_routes(app)
     llama_server.add_routes(app)
+    responses.add_routes(app)
     return app
 
 

@@ -60,6 +60,10 @@ class NoSuchRequest(RequestRefused):
         super().__init__(f"There is no request '{request_id}' here; only the newest ones are kept.")
 
 
+class NoSuchResponse(InvalidRequest):
+    """No response of this id is kept, or no longer."""
+
+
 class BodyTooLarge(RequestRefused):
     """The request's body is over the limit."""
 
@@ -103,6 +107,7 @@ class _Row:
 
 _TABLE: tuple[tuple[type[ImpetusError], _Row], ...] = (
     (UnknownModel, _Row(404, "invalid_request_error")),
+    (NoSuchResponse, _Row(404, "invalid_request_error")),
     (ContextOverflow, _Row(400, "invalid_request_error")),
     (InvalidRequest, _Row(400, "invalid_request_error")),
     (Overloaded, _Row(503, "server_error", "overloaded")),
