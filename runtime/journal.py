@@ -44,6 +44,8 @@ class RequestRecord:
     """How many tokens were guessed ahead, of all choices that ended; None before the first of them."""
     accepted_tokens: int | None = None
     """How many of these were kept."""
+    load_s: float | None = None
+    """How long it waited for its model to be in memory; None while it does."""
     ttft_s: float | None = None
     """Time to first token, from arrival."""
     first_token_s: float | None = None
@@ -105,6 +107,10 @@ class Journal:
             record.error = error
             self.ended_by_stage[stage] = self.ended_by_stage.get(stage, 0) + 1
         self._tell(record)
+
+    def note_load(self, record: RequestRecord) -> None:
+        """Notes that the model is in memory."""
+        record.load_s = time.monotonic() - record.started_s
 
     def note_prefix(self, record: RequestRecord, report: PrefixReport) -> None:
         """Notes where a prompt's tokens come from; the first report holds."""

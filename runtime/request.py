@@ -221,5 +221,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     adapters: tuple[Adapter, ...] = ()
     split: bool = True
     """Whether reasoning and tool calls of a conversation's answer are told apart; False gives all of it as text."""
+    keep_alive_s: float | None = None
+    """How long the model stays in memory unused from now on; infinity is for good, None leaves it as it is."""
     echo_tps: float | None = None
     """Tokens per second of the echo engine; 0 is as fast as it can, None its default. Other engines ignore it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, aclosing
@@ -44,8 +45,6 @@ from .throughput import Throughput
 from .tuning.plan import DraftModel, LoadPlan, plan_load
 
 log = logging.getLogger(__name__)
-
-IDLE_CHECK_S = 5.0
 
 
 class Runtime:
@@ -103,6 +102,7 @@ class Runtime:
             load_timeout_s=config.engine.load_timeout_s,
             on_change=self._changed,
             next_engine=self._next_engine,
+            keep_alive_s=config.models.idle_unload_s or math.inf,
         )
         self._hub = Hub(endpoint=config.hub.endpoint or None)
         self._downloads = Downloads(models_dir, endpoint=config.hub.endpoint or None, on_change=self._download_changed)
@@ -119,8 +119,6 @@ class Runtime:
         await self._stack.enter_async_context(self._downloads)
         self.monitor.start()
         self._own(self._start(), name="start")
-        if self.config.models.idle_unload_s:
-            self._own(self._unload_idle(self.config.models.idle_unload_s), name="unload idle models")
         return self
 
     async def __aexit__(
@@ -174,6 +172,10 @@ class Runtime:
         await self.scanned.wait()
         await self._residency.load(self.resolve(model_id))
 
+    def keep(self, model_id: str, keep_alive_s: float) -> None:
+        """Says how long a loaded model stays in memory unused; infinity is for good. Raises UnknownModel."""
+        self._residency.keep(self.resolve(model_id), keep_alive_s)
+
     async def unload(self, model_id: str) -> None:
         """Takes a model out of memory; raises UnknownModel."""
         await self._residency.unload(self.resolve(model_id).id)
@@ -207,7 +209,9 @@ class Runtime:
             with self._scheduler.admit():
                 if self._residency.status(model).state != "ready":
                     self.journal.move(record, "loading")
-                async with self._residency.use(model, load=self.config.models.load_on_request) as (engine, context_length):
+                loads, keep_alive_s = self.config.models.load_on_request, request.keep_alive_s
+                async with self._residency.use(model, load=loads, keep_alive_s=keep_alive_s) as (engine, context_length):
+                    self.journal.note_load(record)
                     choices = generate_choices(
                         engine,
                         request,
@@ -221,7 +225,15 @@ class Runtime:
                             self._note(record, batch, counted)
                             yield batch
 
-    async def ask(self, model: str, question: Question, kind: type[AnswerKind], record: RequestRecord) -> AnswerKind:
+    async def ask(
+        self,
+        model: str,
+        question: Question,
+        kind: type[AnswerKind],
+        record: RequestRecord,
+        *,
+        keep_alive_s: float | None = None,
+    ) -> AnswerKind:
         """Asks a model a question; the model is loaded first if need be. A cancellation ends the work on the answer.
 
         Args:
@@ -229,6 +241,7 @@ class Runtime:
             question: what is asked.
             kind: what the answer is, as `Embedded` for `Embed`.
             record: its open journal record; this moves it through all stages to its end.
+            keep_alive_s: how long the model stays in memory unused afterwards; None leaves that as it is.
 
         Raises:
             InvalidRequest, Overloaded, EngineError: as their docstrings say.
@@ -242,7 +255,9 @@ class Runtime:
             with self._scheduler.admit():
                 if self._residency.status(resolved).state != "ready":
                     self.journal.move(record, "loading")
-                async with self._residency.use(resolved, load=self.config.models.load_on_request) as (engine, _):
+                loads = self.config.models.load_on_request
+                async with self._residency.use(resolved, load=loads, keep_alive_s=keep_alive_s) as (engine, _):
+                    self.journal.note_load(record)
                     self.journal.move(record, "prefill")
                     answer = await engine.ask(question, kind)
             if isinstance(answer, (Embedded, Ranked)):
@@ -264,6 +279,10 @@ class Runtime:
     def downloads(self) -> tuple[Download, ...]:
         """Every download of this session, oldest first."""
         return self._downloads.all()
+
+    def find_download(self, download_id: str) -> Download | None:
+        """Gives a download as it stands now; None where there is none by this id."""
+        return self._downloads.get(download_id)
 
     def cancel_download(self, download_id: str) -> None:
         """Ends a download; what came so far is kept for the next try."""
@@ -298,11 +317,6 @@ class Runtime:
         if len(servable) == 1 or starters:
             return (starters or servable)[0].id
         return None
-
-    async def _unload_idle(self, idle_s: float) -> None:
-        while True:
-            await asyncio.sleep(min(IDLE_CHECK_S, idle_s))
-            await self._residency.unload_idle(idle_s=idle_s)
 
     def _next_engine(self) -> EngineName | None:
         """The engine of a model that is not in memory; None where nothing is left to be loaded, or nothing is to stand by."""

@@ -9,7 +9,7 @@ from ..errors import FormatError
 from .ggml_types import FILE_TYPE_GUESSED, FILE_TYPES
 from .gguf_ability import read_ability
 from .gguf_memory import read_kv_layout
-from .gguf_part import Array, GgufPart, read_part
+from .gguf_part import CHAT_TEMPLATE, Array, GgufPart, read_part
 from .header import Header
 
 SHARD_NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
@@ -106,7 +106,9 @@ def _to_header(first: GgufPart, parts: list[GgufPart]) -> Header:
         head_dim=head_dim,
         context_length=integer("context_length"),
         vocabulary_size=vocabulary.length if isinstance(vocabulary, Array) else integer("vocab_size"),
-        has_chat_template=any(key.startswith("tokenizer.chat_template") for key in first.metadata),
+        has_chat_template=any(key.startswith(CHAT_TEMPLATE) for key in first.metadata),
+        chat_template=first.text(CHAT_TEMPLATE),
+        fills_gaps=first.fills_gaps,
         shards=len(parts),
         kv_bytes_per_token=None if layout is None else _KV_NUMBER_BYTES * (layout.width + layout.window_width),
         kv_layout=layout,

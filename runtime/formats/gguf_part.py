@@ -24,10 +24,24 @@ MOST_TENSORS = 1 << 18
 MOST_DIMENSIONS = 4
 LONGEST_KEY = 65_535
 LONGEST_KEPT_TEXT = 4_096
+LONGEST_KEPT_TEMPLATE = 1 << 18
 LONGEST_KEPT_LIST = 1_024
+CHAT_TEMPLATE = "tokenizer.chat_template"
+"""The key of the default one; others have a dot and a name behind it."""
 LONG_ROPE = "rope_factors_long"
 """Named so are the tensors of models whose rotation depends on the context's length."""
 
+_VOCABULARY = "tokenizer.ggml.tokens"
+_GAP_KEYS = frozenset({"tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.prefix_token_id"})
+_GAP_TOKENS = (
+    b"<|fim_prefix|>",
+    b"<fim_prefix>",
+    b"<fim-prefix>",
+    "<｜fim▁begin｜>".encode(),
+    "▁<PRE>".encode(),
+    b"<|code_prefix|>",
+)
+"""What llama.cpp takes for the token before a gap where no key names it."""
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
@@ -60,6 +74,8 @@ class GgufPart:
     parameters: int
     bytes_by_type: Mapping[str, int]
     """How much data each tensor type has here."""
+    fills_gaps: bool = False
+    """Whether its vocabulary has a token for what stands before a gap."""
     has_rope_factors: bool = False
     """Whether it holds factors for long contexts, which an engine takes or leaves by its context's length."""
 
@@ -144,6 +160,7 @@ class _Parser:
         self._count = self._u32 if self._version == 1 else self._u64
         self._scalars = {number: Struct(order + code) for number, code in _SCALARS.items()}
         self._strings_left = MOST_STRINGS
+        self._fills_gaps = False
 
     def parse(self) -> GgufPart:
         reader = self._reader
@@ -181,6 +198,7 @@ class _Parser:
             tensors=tensors,
             parameters=table.parameters,
             bytes_by_type=table.bytes_by_type,
+            fills_gaps=self._fills_gaps or not _GAP_KEYS.isdisjoint(metadata),
             has_rope_factors=any(LONG_ROPE in name for name in table.names),
         )
 
@@ -194,7 +212,7 @@ class _Parser:
         reader = self._reader
         if kind == _STRING:
             length = reader.read_number(self._count)
-            if length > LONGEST_KEPT_TEXT:
+            if length > (LONGEST_KEPT_TEMPLATE if key == CHAT_TEMPLATE else LONGEST_KEPT_TEXT):
                 reader.skip(length)
                 return None
             return reader.read_bytes(length).decode("utf-8", "replace")
@@ -213,7 +231,8 @@ class _Parser:
             self._strings_left -= length
             if self._strings_left < 0:
                 raise reader.fail(f"'{_shown(key)}' claims {length:,} texts")
-            reader.skip_strings(length, self._count)
+            looked_for = _GAP_TOKENS if key == _VOCABULARY else ()
+            self._fills_gaps |= reader.skip_strings(length, self._count, looked_for)
             return Array(length, None)
         layout = self._scalars.get(kind)
         if layout is None:

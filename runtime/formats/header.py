@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Format = Literal["gguf", "safetensors", "mlx", "coreml", "pytorch", "onnx", "echo"]
@@ -48,6 +48,10 @@ class Header:
     """What the model was trained for, in tokens."""
     vocabulary_size: int | None = None
     has_chat_template: bool | None = None
+    chat_template: str | None = field(default=None, compare=False, repr=False)
+    """The default one of several; None also where it is too long to keep, or lies in a file of its own."""
+    fills_gaps: bool = False
+    """True where its vocabulary has tokens for what stands before, in and after a gap."""
     shards: int = 1
     kv_bytes_per_token: int | None = None
     """What one token of context takes in the cache over all layers, at 16 bits a number."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from struct import Struct
 from typing import BinaryIO
@@ -69,15 +70,16 @@ class ByteReader:
             self._window, self._at = b"", 0
             self._file.seek(self._window_start)
 
-    def skip_strings(self, count: int, length: Struct) -> None:
-        """Passes over strings that each have their length before them.
+    def skip_strings(self, count: int, length: Struct, looked_for: Sequence[bytes] = ()) -> bool:
+        """Passes over strings that each have their length before them; says whether any that is looked for is among them.
 
-        A vocabulary has up to half a million of them, so the loop is written for speed.
+        A vocabulary has up to half a million of them, so the loop is written for speed. What is looked for may be missed where
+        a window ends in it.
         """
         if count * length.size > self.remaining_bytes:
             raise self.fail(f"a list of {count:,} strings does not fit into the file")
         unpack, width = length.unpack_from, length.size
-        left = count
+        left, is_there = count, False
         while left:
             self._need(width)
             window, at = self._window, self._at
@@ -85,7 +87,9 @@ class ByteReader:
             while left and at <= last:
                 at += width + unpack(window, at)[0]
                 left -= 1
+            is_there = is_there or any(window.find(text, self._at, at) >= 0 for text in looked_for)
             self.skip(at - self._at)
+        return is_there
 
     def _need(self, count: int) -> None:
         if len(self._window) - self._at >= count:

@@ -34,6 +34,8 @@ class Model:
     """Why it cannot be served here, in words for the user; None where it can."""
     projector: Projector | None = None
     """None where it takes no pictures."""
+    repo: str | None = None
+    """"owner/repo" on the Hub, where its place on the disk says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,10 @@ class ModelStatus:
     """0..1 while it loads, where the engine tells."""
     running: int = 0
     """Requests in it now."""
+    memory_bytes: int | None = None
+    """What it was granted when it was loaded; None while it is not."""
+    unload_at_s: float | None = None
+    """When it leaves memory if nobody uses it, by time.monotonic(); None where it stays, or is not there."""
     failure: str | None = None
     """Why it is `failed`."""
     planned_context_length: int | None = None

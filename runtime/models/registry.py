@@ -124,6 +124,7 @@ class Registry:
                 candidate.header,
                 candidate.problem,
                 self._projectors.choose(candidate.find.projectors, candidate.header),
+                f"{candidate.find.owner}/{candidate.find.repo}" if candidate.find.owner else None,
             )
             for candidate in candidates
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -31,8 +32,11 @@ STANDBY_ROOM_BYTES = 1 << 30
 class Resident:
     """One model's place in memory, from its first load on."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, keep_alive_s: float) -> None:
         self.model = model
+        self.keep_alive_s = keep_alive_s
+        self.expiry: asyncio.TimerHandle | None = None
+        self.memory_bytes: int | None = None
         self.state: ModelState = "unloaded"
         self.engine: EngineProcess | None = None
         self.ready: Ready | None = None
@@ -49,6 +53,13 @@ class Resident:
         self.backoff = RestartBackoff()
 
     @property
+    def unload_at_s(self) -> float | None:
+        """When it leaves memory if nobody uses it from now on; None where it stays, or is not there."""
+        if self.state != "ready" or math.isinf(self.keep_alive_s):
+            return None
+        return (time.monotonic() if self.running else self.used_s) + self.keep_alive_s
+
+    @property
     def status(self) -> ModelStatus:
         """A frozen picture of now."""
         return ModelStatus(
@@ -60,6 +71,8 @@ class Resident:
             load_s=self.load_s,
             progress=self.progress,
             running=self.running,
+            memory_bytes=self.memory_bytes if self.ready is not None else None,
+            unload_at_s=self.unload_at_s,
             failure=self.failure,
         )
 
@@ -77,6 +90,7 @@ class Residency:
         load_timeout_s: float,
         on_change: Callable[[], None],
         next_engine: Callable[[], EngineName | None] = lambda: None,
+        keep_alive_s: float = math.inf,
     ) -> None:
         """Puts it together; nothing is started yet.
 
@@ -88,7 +102,9 @@ class Residency:
             load_timeout_s: a load that takes longer is given up.
             on_change: called when a model's status or a process changed.
             next_engine: the engine that may be asked for next; a process stands by for it. None where none will be.
+            keep_alive_s: how long a model stays in memory unused, where no request said otherwise since it was loaded.
         """
+        self._keep_alive_s = keep_alive_s
         self._plan = plan
         self._governor = governor
         self._environment = environment
@@ -133,8 +149,15 @@ class Residency:
         self._standby.review()
 
     @asynccontextmanager
-    async def use(self, model: Model, *, load: bool) -> AsyncGenerator[tuple[EngineProcess, int]]:
+    async def use(
+        self, model: Model, *, load: bool, keep_alive_s: float | None = None
+    ) -> AsyncGenerator[tuple[EngineProcess, int]]:
         """Holds a model in memory while a request runs in it, and loads it first where that is allowed.
+
+        Args:
+            model: which one.
+            load: whether it may be loaded.
+            keep_alive_s: how long it stays unused afterwards; None leaves that as it is.
 
         Yields:
             The engine and the context length it serves.
@@ -142,7 +165,7 @@ class Residency:
         Raises:
             LoadFailed, UnservableModel, Overloaded: it is not in memory and cannot come there now.
         """
-        resident = self._residents.setdefault(model.id, Resident(model))
+        resident = self._resident(model)
         engine = resident.engine if resident.state == "ready" else None
         if engine is None:
             if not load:
@@ -150,14 +173,23 @@ class Residency:
             engine = await self.load(model)
         resident.running += 1
         resident.idle.clear()
-        resident.used_s = time.monotonic()
+        if keep_alive_s is not None:
+            resident.keep_alive_s = keep_alive_s
+        self._set_expiry(resident)
         try:
             yield engine, resident.ready.context_length if resident.ready is not None else 0
         finally:
             resident.running -= 1
-            resident.used_s = time.monotonic()
             if resident.running == 0:
                 resident.idle.set()
+            self._set_expiry(resident)
+
+    def keep(self, model: Model, keep_alive_s: float) -> None:
+        """Says how long a model stays in memory unused from now on; 0 lets it go as soon as nothing runs in it."""
+        resident = self._resident(model)
+        if resident.state == "ready":
+            resident.keep_alive_s = keep_alive_s
+            self._set_expiry(resident)
 
     async def load(self, model: Model) -> EngineProcess:
         """Brings a model into memory; callers at the same time share one load.
@@ -167,7 +199,7 @@ class Residency:
         """
         if model.problem is not None:
             raise UnservableModel(model.id, model.problem)
-        resident = self._residents.setdefault(model.id, Resident(model))
+        resident = self._resident(model)
         resident.model = model
         if resident.state == "ready" and resident.engine is not None:
             return resident.engine
@@ -204,16 +236,11 @@ class Residency:
             if leaving:
                 await asyncio.wait(leaving)
 
-    async def unload_idle(self, *, idle_s: float) -> None:
-        """Unloads what nobody used for so long."""
-        for resident in self.residents():
-            if resident.state == "ready" and not resident.running and time.monotonic() - resident.used_s >= idle_s:
-                log.info("%s was idle for %.0f s", resident.model.id, idle_s)
-                await self.unload(resident.model.id)
-
     async def close(self) -> None:
         """Ends every engine at once."""
         self._closing = True
+        for resident in self.residents():
+            self._set_expiry(resident)
         stopped = [task for resident in self.residents() for task in self._stop_tasks(resident)]
         for resident in self.residents():
             if resident.leaving is not None:
@@ -255,9 +282,10 @@ class Residency:
             resident.ready = ready
         resident.engine = engine
         resident.load_s = time.monotonic() - started_s
-        resident.used_s = time.monotonic()
+        resident.memory_bytes = plan.needed_bytes
         resident.backoff.note_healthy()
         self._move(resident, "ready")
+        self._set_expiry(resident)
         log.info(
             "loaded %s in %.1f s: %s, context %d",
             model.id,
@@ -291,6 +319,25 @@ class Residency:
             log.info("%s makes room for %s", oldest.model.id, model.id)
             self._begin_unload(oldest)
 
+    def _resident(self, model: Model) -> Resident:
+        return self._residents.setdefault(model.id, Resident(model, self._keep_alive_s))
+
+    def _set_expiry(self, resident: Resident) -> None:
+        """Notes that a model is used, and begins to wait for the end of its time where nothing runs in it."""
+        resident.used_s = time.monotonic()
+        if resident.expiry is not None:
+            resident.expiry.cancel()
+            resident.expiry = None
+        if not self._closing and not resident.running and resident.state == "ready" and not math.isinf(resident.keep_alive_s):
+            loop = asyncio.get_running_loop()
+            resident.expiry = loop.call_later(resident.keep_alive_s, self._expire, resident)
+
+    def _expire(self, resident: Resident) -> None:
+        resident.expiry = None
+        if resident.state == "ready" and not resident.running and not self._closing:
+            log.info("%s was unused for %.0f s", resident.model.id, resident.keep_alive_s)
+            self._begin_unload(resident)
+
     def _begin_unload(self, resident: Resident) -> asyncio.Task[None]:
         """Takes a model out of service at once, and ends its process in a task."""
         stopped = self._stop_tasks(resident)
@@ -313,6 +360,7 @@ class Residency:
         finally:
             await self._end(resident)
             resident.leaving = None
+            resident.keep_alive_s = self._keep_alive_s
             self._move(resident, "unloaded")
         log.info("unloaded %s", resident.model.id)
 

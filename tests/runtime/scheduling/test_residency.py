@@ -1,6 +1,8 @@
 import asyncio
+import math
 import os
 import signal
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -57,7 +59,12 @@ class Watched:
 
 @asynccontextmanager
 async def residency(
-    *, max_loaded: int = 2, needed: int = 0, machine: Machine | None = None, next_engine: EngineName | None = None
+    *,
+    max_loaded: int = 2,
+    needed: int = 0,
+    machine: Machine | None = None,
+    next_engine: EngineName | None = None,
+    keep_alive_s: float = math.inf,
 ) -> AsyncGenerator[Watched]:
     changed, machine = asyncio.Event(), machine or Machine()
     owner = Residency(
@@ -68,6 +75,7 @@ async def residency(
         load_timeout_s=30,
         on_change=changed.set,
         next_engine=lambda: next_engine,
+        keep_alive_s=keep_alive_s,
     )
     try:
         async with asyncio.timeout(60):
@@ -223,11 +231,41 @@ async def test_a_request_for_a_model_that_is_being_unloaded_loads_it_again() -> 
 
 
 async def test_idle_models_are_unloaded_and_used_ones_kept() -> None:
-    async with residency() as watched:
+    async with residency(keep_alive_s=0.1) as watched:
         await watched.owner.load(A)
         async with watched.owner.use(B, load=True):
-            await watched.owner.unload_idle(idle_s=0)
-            assert watched.states() == {"a": "unloaded", "b": "ready"}
+            await watched.reached("a", "unloaded")
+            assert watched.states()["b"] == "ready"
+        await watched.reached("b", "unloaded")
+
+
+async def test_a_request_says_how_long_its_model_stays() -> None:
+    async with residency() as watched:
+        async with watched.owner.use(A, load=True, keep_alive_s=60):
+            pass
+        leaves_s = watched.owner.status(A).unload_at_s
+        assert leaves_s is not None
+        assert 50 < leaves_s - time.monotonic() <= 60
+        async with watched.owner.use(A, load=True):
+            pass
+        assert watched.owner.status(A).unload_at_s > leaves_s
+        async with watched.owner.use(A, load=True, keep_alive_s=math.inf):
+            pass
+        assert watched.owner.status(A).unload_at_s is None
+        async with watched.owner.use(A, load=True, keep_alive_s=0):
+            assert watched.states() == {"a": "ready"}
+        await watched.reached("a", "unloaded")
+        await watched.owner.load(A)
+        assert watched.owner.status(A).unload_at_s is None
+
+
+async def test_a_model_that_is_told_to_leave_waits_for_what_runs_in_it() -> None:
+    async with residency() as watched:
+        async with watched.owner.use(A, load=True):
+            watched.owner.keep(A, 0)
+            await asyncio.sleep(0)
+            assert watched.states() == {"a": "ready"}
+        await watched.reached("a", "unloaded")
 
 
 async def test_a_model_with_a_problem_is_not_tried() -> None:
