@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from ..runtime.errors import ImpetusError
+from .dialects import lmstudio_v1
 from .dialects.openai_answers import to_error
 from .errors import (
     BodyTooLarge,
@@ -34,7 +35,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 OPEN_PATHS = frozenset({"/", "/health"})
 """What is answered without a key."""
-_ERROR_SHAPES: tuple[tuple[str, Callable[[Failure], msgspec.Struct]], ...] = (("/", to_error),)
+_ERROR_SHAPES: tuple[tuple[str, Callable[[Failure], msgspec.Struct]], ...] = (
+    ("/api/v0/", to_error),
+    ("/api/v1/", lmstudio_v1.to_error),
+    ("/", to_error),
+)
 """How each dialect puts an error, by the beginning of the path; the first that fits holds."""
 _ALLOWED_METHODS = "GET, POST, DELETE, OPTIONS"
 _PREFLIGHT_S = "600"

@@ -258,6 +258,10 @@ class Runtime:
         """Every download of this session, oldest first."""
         return self._downloads.all()
 
+    def find_download(self, download_id: str) -> Download | None:
+        """Gives a download as it stands now; None where there is none by this id."""
+        return self._downloads.get(download_id)
+
     def cancel_download(self, download_id: str) -> None:
         """Ends a download; what came so far is kept for the next try."""
         self._downloads.cancel(download_id)
