@@ -11,14 +11,15 @@ from aiohttp import web
 from ..runtime.config import ServerConfig
 from ..runtime.runtime import Runtime
 from .body import MIB
+from .chats import Chats
 from .extra_ports import ExtraPorts
-from .keys import DOCUMENT, EXTRA_PORTS, LIVE, METRICS, OPERATIONS, RUNTIME, SETTINGS, STARTED_EPOCH_S
+from .keys import CHATS, DOCUMENT, EXTRA_PORTS, LIVE, METRICS, OPERATIONS, RUNTIME, SETTINGS, STARTED_EPOCH_S
 from .live import LiveFeed
 from .metrics import Metrics
 from .middleware import answer_preflight, catch_errors, check_key, check_origin, error_type, give_id, note_client, stamp
 from .openapi import KeptDocument
 from .operations import Operations
-from .routes import anthropic, control, docs, embeddings, live, llama_server, openai, responses
+from .routes import anthropic, control, docs, embeddings, live, llama_server, lmstudio, lmstudio_v1, openai, responses
 from .status import read_status
 
 
@@ -36,6 +37,7 @@ def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
     app[EXTRA_PORTS] = ExtraPorts()
     app[LIVE] = LiveFeed(runtime, read_status=partial(read_status, app))
     app[EXTRA_PORTS].listen(app[LIVE].changed)
+    app[CHATS] = Chats()
     app.on_response_prepare.append(stamp)
     app.cleanup_ctx.append(_keep_metrics)
     app.on_shutdown.append(_end_live)
@@ -47,6 +49,8 @@ def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
     embeddings.add_routes(app)
     llama_server.add_routes(app)
     responses.add_routes(app)
+    lmstudio.add_routes(app)
+    lmstudio_v1.add_routes(app)
     return app
 
 

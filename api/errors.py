@@ -64,6 +64,13 @@ class NoSuchResponse(InvalidRequest):
     """No response of this id is kept, or no longer."""
 
 
+class NoSuchDownload(RequestRefused):
+    """No download of this session has this id."""
+
+    def __init__(self, download_id: str) -> None:
+        super().__init__(f"There is no download '{download_id}' here; only those of this session are known.")
+
+
 class BodyTooLarge(RequestRefused):
     """The request's body is over the limit."""
 
@@ -120,6 +127,7 @@ _TABLE: tuple[tuple[type[ImpetusError], _Row], ...] = (
     (ForeignOrigin, _Row(403, "permission_error", "foreign_origin")),
     (NoSuchRoute, _Row(404, "invalid_request_error", "unknown_route")),
     (NoSuchRequest, _Row(404, "invalid_request_error", "request_not_found")),
+    (NoSuchDownload, _Row(404, "invalid_request_error", "job_not_found")),
     (WrongMethod, _Row(405, "invalid_request_error", "method_not_allowed")),
     (BodyTooLarge, _Row(413, "invalid_request_error", "request_too_large")),
     (RequestRefused, _Row(400, "invalid_request_error")),

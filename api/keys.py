@@ -6,6 +6,7 @@ from aiohttp import web
 
 from ..runtime.config import ServerConfig
 from ..runtime.runtime import Runtime
+from .chats import Chats
 from .extra_ports import ExtraPorts
 from .live import LiveFeed
 from .metrics import Metrics
@@ -19,6 +20,7 @@ EXTRA_PORTS = web.AppKey("EXTRA_PORTS", ExtraPorts)
 LIVE = web.AppKey("LIVE", LiveFeed)
 OPERATIONS = web.AppKey("OPERATIONS", Operations)
 DOCUMENT = web.AppKey("DOCUMENT", KeptDocument)
+CHATS = web.AppKey("CHATS", Chats)
 STARTED_EPOCH_S = web.AppKey("STARTED_EPOCH_S", float)
 """When the application was made, by the wall clock."""
 
