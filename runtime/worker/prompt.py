@@ -10,7 +10,7 @@ import json
 import re
 import secrets
 import signal
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +24,7 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from ..request import ImagePart, Message
+from ..request import ImagePart, Message, Tool, ToolCall
 from .backends.backend import Refusal
 
 RENDER_LIMIT_S = 5.0
@@ -36,6 +36,7 @@ CHATML = (
 )
 """For models that bring no template."""
 CHATML_STOP = "<|im_end|>"
+_PLACE = "\ufdd8%d\ufdd9"
 PICTURE = "<__media__>"
 """Stands for a picture where a conversation is shown as text."""
 
@@ -77,8 +78,23 @@ class ChatTemplate:
         except (TemplateError, RecursionError) as error:
             self.problem = f"The model's chat template is broken: {error}"
 
-    def render(self, messages: Sequence[Message]) -> list[Segment]:
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Tool] = (),
+        options: Mapping[str, object] | None = None,
+        arguments: Callable[[ToolCall], object] = lambda call: call.arguments,
+        continues: bool = False,
+    ) -> list[Segment]:
         """Renders a conversation up to where the assistant's answer begins.
+
+        Args:
+            messages: the conversation.
+            tools: what the template is to describe.
+            options: further variables of the template.
+            arguments: gives the arguments of earlier calls: an object, or text.
+            continues: whether the last message is the answer's beginning.
 
         Raises:
             Refusal: the template does not take these messages, or is broken or endless.
@@ -87,26 +103,50 @@ class ChatTemplate:
             raise Refusal("invalid", self.problem or "The model has no chat template.", param="messages")
         if not self._sees and any(isinstance(part, ImagePart) for message in messages for part in message.parts):
             raise Refusal("invalid", "This model takes text only; a message holds a picture.", param="messages")
-        marks = _Marks(self._forged)
-        text = self._write(self._template, [_as_mapping(message, marks) for message in messages])
-        if not marks.shows_all(text):
+        variables: dict[str, object] = {"tools": None, "documents": None, **(options or {})}
+        for in_parts in (False, True):
             # Some templates for pictures take no text as a message's content, only a list of parts.
             marks = _Marks(self._forged)
-            text = self._write(self._template, [_as_mapping(message, marks, in_parts=True) for message in messages])
-            if not marks.shows_all(text):
-                raise Refusal("invalid", "The model's chat template leaves pictures out.", param="messages")
+            mappings = [_as_mapping(message, marks, arguments, in_parts=in_parts) for message in messages]
+            if continues:
+                marks.mark_end(mappings[-1])
+            if tools:
+                described = [{"type": "function", "function": _as_function(tool)} for tool in tools]
+                variables["tools"] = _guard_within(described, marks)
+            text = self._write(self._template, mappings, variables, begins_answer=not continues)
+            if marks.shows_all(text):
+                break
+        else:
+            raise Refusal("invalid", "The model's chat template leaves pictures out.", param="messages")
+        if continues:
+            text = marks.cut_at_end(text)
         return marks.split(text, self._controls)
 
-    def _write(self, template: Template, messages: Sequence[dict[str, object]]) -> str:
+    def attempt(self, messages: list[dict[str, object]], tools: list[dict[str, object]] | None) -> str | None:
+        """Renders what is tried on a template; None where it fails."""
+        if self._template is None:
+            return None
+        try:
+            return self._write(self._template, messages, {"tools": tools, "documents": None}, begins_answer=True)
+        except Refusal:
+            return None
+
+    def _write(
+        self,
+        template: Template,
+        messages: Sequence[dict[str, object]],
+        variables: Mapping[str, object],
+        *,
+        begins_answer: bool,
+    ) -> str:
         try:
             with _time_limit(RENDER_LIMIT_S):
                 return template.render(
                     messages=messages,
                     bos_token=self._bos,
                     eos_token=self._eos,
-                    add_generation_prompt=True,
-                    tools=None,
-                    documents=None,
+                    add_generation_prompt=begins_answer,
+                    **variables,
                 )
         except _TooLong:
             raise Refusal(
@@ -116,6 +156,14 @@ class ChatTemplate:
             raise
         except Exception as error:
             raise Refusal("invalid", f"The model's chat template refuses these messages: {error}", param="messages") from error
+
+
+class WrittenObject(dict[str, object]):
+    """A JSON object that is shown as somebody wrote it, with that text's spaces and order of keys."""
+
+    def __init__(self, value: Mapping[str, object], text: str) -> None:
+        super().__init__(value)
+        self.text = text
 
 
 class _Marks:
@@ -129,6 +177,7 @@ class _Marks:
         self._open = f"\ufdd0{nonce}\ufdd1"
         self._close = f"\ufdd2{nonce}\ufdd3"
         self._picture = f"\ufdd4{nonce}\ufdd5"
+        self._end = f"\ufdd6{nonce}\ufdd7"
         self._pictures: list[ImagePart] = []
 
     def guard(self, text: str) -> str:
@@ -142,6 +191,22 @@ class _Marks:
         """Marks where a picture stands."""
         self._pictures.append(picture)
         return self._picture
+
+    def mark_end(self, mapping: dict[str, object]) -> None:
+        """Marks where a message's content ends."""
+        content = mapping["content"]
+        if isinstance(content, str):
+            mapping["content"] = content + self._end
+        else:
+            last = cast("list[dict[str, str]]", content)[-1]
+            last["text"] += self._end
+
+    def cut_at_end(self, text: str) -> str:
+        """Drops what a template writes behind a message that goes on."""
+        before, mark, _ = text.rpartition(self._end)
+        if not mark:
+            raise Refusal("invalid", "The model's chat template cannot go on with an answer.", param="messages")
+        return before
 
     def shows_all(self, text: str) -> bool:
         """Whether a rendered text has every picture once."""
@@ -167,7 +232,13 @@ class _Marks:
         return segments
 
 
-def _as_mapping(message: Message, marks: _Marks, *, in_parts: bool = False) -> dict[str, object]:
+def _as_function(tool: Tool) -> dict[str, object]:
+    return {"name": tool.name, "description": tool.description, "parameters": json.loads(tool.parameters)}
+
+
+def _as_mapping(
+    message: Message, marks: _Marks, arguments: Callable[[ToolCall], object], *, in_parts: bool = False
+) -> dict[str, object]:
     """Gives a message the form that templates know; its content is a text, or a list with one."""
     content = _content(message, marks)
     mapping: dict[str, object] = {
@@ -178,12 +249,14 @@ def _as_mapping(message: Message, marks: _Marks, *, in_parts: bool = False) -> d
         mapping["name"] = marks.guard(message.name)
     if message.tool_call_id is not None:
         mapping["tool_call_id"] = marks.guard(message.tool_call_id)
+    if message.reasoning:
+        mapping["reasoning_content"] = marks.guard(message.reasoning)
     if message.tool_calls:
         mapping["tool_calls"] = [
             {
                 "id": marks.guard(call.id),
                 "type": "function",
-                "function": {"name": marks.guard(call.name), "arguments": _arguments(call.arguments, marks)},
+                "function": {"name": marks.guard(call.name), "arguments": _arguments(arguments(call), marks)},
             }
             for call in message.tool_calls
         ]
@@ -203,13 +276,11 @@ def _content(message: Message, marks: _Marks) -> str:
     return "".join([*pieces, marks.guard(words)])
 
 
-def _arguments(text: str, marks: _Marks) -> object:
-    """Templates want the arguments as an object and write them as JSON themselves."""
-    try:
-        value: object = json.loads(text)
-    except (ValueError, RecursionError):
-        value = text
-    return _guard_within(cast("object", value), marks) if isinstance(value, dict) else marks.guard(text)
+def _arguments(arguments: object, marks: _Marks) -> object:
+    guarded = _guard_within(arguments, marks)
+    if isinstance(arguments, WrittenObject):
+        return WrittenObject(cast("dict[str, object]", guarded), marks.guard(arguments.text))
+    return guarded
 
 
 def _guard_within(value: object, marks: _Marks) -> object:
@@ -268,8 +339,26 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
+    written: list[str] = []
+    if indent is None and not sort_keys:
+        value = _part_written(value, written)
     # Jinja's own filter escapes <, > and & for HTML, which no model has seen in its training.
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    text = json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    for number, words in enumerate(written):
+        text = text.replace(json.dumps(_PLACE % number, ensure_ascii=ensure_ascii), words, 1)
+    return text
+
+
+def _part_written(value: object, written: list[str]) -> object:
+    """Puts a mark in place of each object that is shown as it was written, and collects the texts."""
+    if isinstance(value, WrittenObject):
+        written.append(value.text)
+        return _PLACE % (len(written) - 1)
+    if isinstance(value, dict):
+        return {key: _part_written(item, written) for key, item in cast("dict[str, object]", value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_part_written(item, written) for item in cast("Sequence[object]", value)]
+    return value
 
 
 def _raise_exception(message: object) -> NoReturn:
