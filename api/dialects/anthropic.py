@@ -175,7 +175,8 @@ def _thinking(body: PromptBody) -> Thinking:
     effort = body.output_config.effort if body.output_config is not None else None
     effort = _EFFORTS.get(effort, effort) if effort is not None else None
     if body.thinking is None:
-        return Thinking(effort=effort)
+        # Who does not ask for thoughts may well take the first block for the text.
+        return Thinking(effort=effort) if effort is not None else Thinking(False)
     match body.thinking.type:
         case "enabled":
             return Thinking(True, effort, body.thinking.budget_tokens)

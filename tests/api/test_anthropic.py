@@ -51,7 +51,9 @@ def test_every_optional_field_may_be_null() -> None:
 
 
 def test_without_more_the_runtimes_defaults_hold() -> None:
-    assert read() == GenerateRequest("m", ChatPrompt((Message("user", (TextPart("hi"),)),)), Sampling())
+    assert read() == GenerateRequest(
+        "m", ChatPrompt((Message("user", (TextPart("hi"),)),), thinking=Thinking(False)), Sampling()
+    )
 
 
 def test_a_count_has_the_prompt_of_the_generation() -> None:
@@ -236,7 +238,8 @@ def test_a_call_that_cannot_be_made_is_refused(tools: list[object], choice: obje
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({}, Thinking()),
+        ({}, Thinking(False)),
+        ({"output_config": {"effort": None}}, Thinking(False)),
         ({"thinking": {"type": "enabled", "budget_tokens": 2048}}, Thinking(True, None, 2048)),
         ({"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}}, Thinking(False)),
         ({"thinking": {"type": "adaptive"}}, Thinking()),
