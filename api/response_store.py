@@ -63,6 +63,7 @@ class ResponseStore:
         max_responses: int,
         max_bytes: int,
         max_age_s: float,
+        enabled: bool = True,
         now_epoch_s: Callable[[], float] = time.time,
     ) -> None:
         """Touches nothing yet.
@@ -72,6 +73,7 @@ class ResponseStore:
             max_responses: so many are kept; the ones unused for longest make room.
             max_bytes: so much is kept of inputs and answers together.
             max_age_s: what nobody used for so long is deleted; 0 is never.
+            enabled: False keeps nothing and finds nothing.
             now_epoch_s: the wall clock.
         """
         self._path = path
@@ -82,8 +84,8 @@ class ResponseStore:
         # One thread: the database takes one writer at a time anyway, and nobody's turn is lost.
         self._thread = ThreadPoolExecutor(1, "response store")
         self._database: sqlite3.Connection | None = None
-        self.works = True
-        """False once the disk failed."""
+        self.works = enabled
+        """False once the disk failed, too."""
 
     async def __aenter__(self) -> Self:
         """Gives itself; the file is opened when it is needed first."""

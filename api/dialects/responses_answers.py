@@ -139,9 +139,9 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     output: list[Item] = []
     parallel_tool_calls: msgspec.Raw
     previous_response_id: msgspec.Raw
-    prompt_cache_key: msgspec.Raw
+    prompt_cache_key: msgspec.Raw | msgspec.UnsetType
     reasoning: msgspec.Raw
-    safety_identifier: msgspec.Raw
+    safety_identifier: msgspec.Raw | msgspec.UnsetType
     service_tier: Literal["default"] = "default"
     store: bool
     temperature: float
@@ -151,8 +151,9 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     top_logprobs: msgspec.Raw
     top_p: float
     truncation: msgspec.Raw
-    usage: Usage | None = None
-    user: msgspec.Raw
+    usage: Usage | msgspec.UnsetType = msgspec.UNSET
+    """Not there before the end. OpenAI's description has no null here, nor in the other fields that may be unset."""
+    user: msgspec.Raw | msgspec.UnsetType
 
 
 class Deleted(msgspec.Struct, frozen=True):
@@ -196,9 +197,9 @@ def to_opening(body: ResponsesBody, written: bytes, sampling: Sampling, *, store
         model=body.model,
         parallel_tool_calls=_given(echo.parallel_tool_calls, msgspec.Raw(b"true")),
         previous_response_id=echo.previous_response_id,
-        prompt_cache_key=echo.prompt_cache_key,
+        prompt_cache_key=_unless_null(echo.prompt_cache_key),
         reasoning=_given(echo.reasoning, msgspec.Raw(b'{"effort":null,"summary":null}')),
-        safety_identifier=echo.safety_identifier,
+        safety_identifier=_unless_null(echo.safety_identifier),
         store=stored,
         temperature=sampling.temperature,
         text=_text(body, echo),
@@ -207,7 +208,7 @@ def to_opening(body: ResponsesBody, written: bytes, sampling: Sampling, *, store
         top_logprobs=_given(echo.top_logprobs, msgspec.Raw(b"0")),
         top_p=sampling.top_p,
         truncation=_given(echo.truncation, msgspec.Raw(b'"disabled"')),
-        user=echo.user,
+        user=_unless_null(echo.user),
     )
 
 
@@ -224,6 +225,10 @@ def to_usage(event: Finished) -> Usage:
 
 def _given(raw: msgspec.Raw, default: msgspec.Raw) -> msgspec.Raw:
     return default if bytes(raw) == bytes(NULL) else raw
+
+
+def _unless_null(raw: msgspec.Raw) -> msgspec.Raw | msgspec.UnsetType:
+    return msgspec.UNSET if bytes(raw) == bytes(NULL) else raw
 
 
 def _text(body: ResponsesBody, echo: EchoBody) -> msgspec.Raw:

@@ -120,8 +120,9 @@ class ResponseStream:
         return msgspec.structs.replace(self._respond("completed"), completed_at=int(self._now_epoch_s()))
 
     def _respond(self, status: Status, error: Trouble | None = None) -> Response:
-        usage = None if self._end is None else to_usage(self._end)
-        output = [*self._items, *([] if self._open is None else [self._open.item("in_progress")])]
+        usage = msgspec.UNSET if self._end is None else to_usage(self._end)
+        open_status: ItemStatus = "in_progress" if status == "in_progress" else "incomplete"
+        output = [*self._items, *([] if self._open is None else [self._open.item(open_status)])]
         return msgspec.structs.replace(self._response, status=status, error=error, output=output, usage=usage)
 
     def _begin(self) -> bytes:

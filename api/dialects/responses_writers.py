@@ -142,7 +142,10 @@ class ReasoningWriter(ItemWriter):
 
 
 class FunctionWriter(ItemWriter):
-    """A call of a function."""
+    """A call of a function.
+
+    A call that was cut short gets no end: some clients run what has one, whatever its status says.
+    """
 
     def __init__(self, pen: Pen, output_index: int, call_id: str, tool: ToolName) -> None:
         super().__init__(pen, output_index, "fc")
@@ -164,14 +167,16 @@ class FunctionWriter(ItemWriter):
 
     def close(self, status: ItemStatus) -> bytes:
         """Gives the whole arguments and the call's end."""
+        if status != "completed":
+            return b""
         # A call without arguments has none to write, and clients parse what stands there.
-        missing = self.add("{}") if status == "completed" and not self.text.strip() else b""
+        missing = b"" if self.text.strip() else self.add("{}")
         done = ArgumentsDone(self._id, self._index, self._item.name, self.text)
         return missing + self._pen.write(done) + self._done(status)
 
 
 class CustomWriter(ItemWriter):
-    """A call of a tool whose input is free text."""
+    """A call of a tool whose input is free text; one that was cut short gets no end here either."""
 
     def __init__(self, pen: Pen, output_index: int, call_id: str, tool: ToolName) -> None:
         super().__init__(pen, output_index, "ctc")
@@ -198,6 +203,8 @@ class CustomWriter(ItemWriter):
 
     def close(self, status: ItemStatus) -> bytes:
         """Gives the whole input and the call's end."""
+        if status != "completed":
+            return b""
         rest = self._write(self._input.finish())
         return rest + self._pen.write(InputDone(self._id, self._index, self.text)) + self._done(status)
 

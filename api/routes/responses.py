@@ -167,7 +167,7 @@ def _missing(response_id: str) -> NoSuchResponse:
 
 
 def _stores(request: web.Request) -> bool:
-    return request.app[SETTINGS].store_responses and request.app[STORE].works
+    return request.app[STORE].works
 
 
 async def _keep_store(app: web.Application) -> AsyncIterator[None]:
@@ -178,6 +178,7 @@ async def _keep_store(app: web.Application) -> AsyncIterator[None]:
         max_responses=settings.store_max_responses,
         max_bytes=settings.store_max_mb * MIB,
         max_age_s=settings.store_max_days * _DAY_S,
+        enabled=settings.store_responses,
     )
     async with store as app[STORE]:
         yield
