@@ -25,7 +25,7 @@ SYNC = $(UV) sync --frozen --inexact --no-install-project $(WITHOUT_ENGINE) $(fo
 SOURCES := pyproject.toml impetus.toml py.typed README.md LICENSE $(wildcard *.py) \
 	$(shell find api hw runtime tui themes -name '*.py' -o -name '*.tcss' -o -name '*.toml')
 
-.PHONY: run test check format snapshots test-terminal bench clean
+.PHONY: run test test-clients check format snapshots test-terminal bench clean
 
 run: $(VENV)/.ready-run $(VENV)/.installed
 	@$(BIN)/impetus $(ARGS)
@@ -46,6 +46,10 @@ format: $(VENV)/.ready-test
 # Draws the pictures in snapshots/ anew; look at each before it is committed.
 snapshots: $(VENV)/.ready-test $(VENV)/.installed
 	$(BIN)/pytest tests/tui --snapshot-update
+
+# Fetches real coding agents and SDKs (about 3 GB, kept) and lets each do a task against the scripted model.
+test-clients: $(VENV)/.ready-test $(VENV)/.installed
+	$(BIN)/python tests/clients/run.py $(ARGS)
 
 bench: $(VENV)/.ready-test $(VENV)/.installed
 	@for program in tests/benchmarks/*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done

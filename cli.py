@@ -57,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     serving.add_argument("--port", type=int, metavar="P", help="the port to listen on (8080); 0 picks a free one")
     serving.add_argument("--model", metavar="ID", help="the model to load at the start")
     serving.add_argument("--echo", action="store_true", help="add a model `echo` that repeats what it is told, for tests")
+    serving.add_argument(
+        "--scripted", action="store_true", help="add a model `scripted` that does what an able one would, for trying agents"
+    )
 
     parser = argparse.ArgumentParser(
         prog="impetus", parents=[settings, serving], description="Serves local language models and shows what the machine does."
@@ -129,6 +132,7 @@ def _run(invocation: Invocation, *, dashboard: bool) -> int:
         environment=os.environ,
         usable_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         echo="echo" in invocation.options,
+        scripted="scripted" in invocation.options,
     )
     return asyncio.run(run_dashboard(runtime) if dashboard else run_server(runtime))
 

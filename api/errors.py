@@ -20,6 +20,7 @@ from ..runtime.errors import (
     Overloaded,
     UnknownModel,
 )
+from .nearest import name_nearest
 
 
 class RequestRefused(ImpetusError):
@@ -38,7 +39,10 @@ class NoSuchRoute(RequestRefused):
     """Nothing answers at this path."""
 
     def __init__(self, method: str, path: str, routes: Sequence[str]) -> None:
-        super().__init__(f"There is no route {method} {path}. Routes here: {', '.join(routes)}.")
+        near = ", ".join(name_nearest(method, path, routes))
+        super().__init__(
+            f"There is no route {method} {path}. The nearest here: {near}. GET /openapi.json lists all {len(routes)}."
+        )
 
 
 class WrongMethod(RequestRefused):
@@ -54,6 +58,17 @@ class NoSuchRequest(RequestRefused):
 
     def __init__(self, request_id: str) -> None:
         super().__init__(f"There is no request '{request_id}' here; only the newest ones are kept.")
+
+
+class NoSuchResponse(InvalidRequest):
+    """No response of this id is kept, or no longer."""
+
+
+class NoSuchDownload(RequestRefused):
+    """No download of this session has this id."""
+
+    def __init__(self, download_id: str) -> None:
+        super().__init__(f"There is no download '{download_id}' here; only those of this session are known.")
 
 
 class BodyTooLarge(RequestRefused):
@@ -83,6 +98,10 @@ class Failure:
     """False where a client that repeats on any 5xx would only wait for the same answer."""
     allowed: tuple[str, ...] = ()
     """The methods that would do, for a 405."""
+    overflow: tuple[int, int] | None = None
+    """The prompt's tokens and how many the context holds, where these are fewer."""
+    request_id: str | None = None
+    """Of the request that failed, where it is told; None within a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +114,7 @@ class _Row:
 
 _TABLE: tuple[tuple[type[ImpetusError], _Row], ...] = (
     (UnknownModel, _Row(404, "invalid_request_error")),
+    (NoSuchResponse, _Row(404, "invalid_request_error")),
     (ContextOverflow, _Row(400, "invalid_request_error")),
     (InvalidRequest, _Row(400, "invalid_request_error")),
     (Overloaded, _Row(503, "server_error", "overloaded")),
@@ -107,6 +127,7 @@ _TABLE: tuple[tuple[type[ImpetusError], _Row], ...] = (
     (ForeignOrigin, _Row(403, "permission_error", "foreign_origin")),
     (NoSuchRoute, _Row(404, "invalid_request_error", "unknown_route")),
     (NoSuchRequest, _Row(404, "invalid_request_error", "request_not_found")),
+    (NoSuchDownload, _Row(404, "invalid_request_error", "job_not_found")),
     (WrongMethod, _Row(405, "invalid_request_error", "method_not_allowed")),
     (BodyTooLarge, _Row(413, "invalid_request_error", "request_too_large")),
     (RequestRefused, _Row(400, "invalid_request_error")),
@@ -131,6 +152,7 @@ def describe(error: ImpetusError) -> Failure:
         else None,
         retry_helps=row.retry_helps,
         allowed=error.allowed if isinstance(error, WrongMethod) else (),
+        overflow=(error.prompt_tokens, error.context_length) if isinstance(error, ContextOverflow) else None,
     )
 
 

@@ -6,11 +6,21 @@ from aiohttp import web
 
 from ..runtime.config import ServerConfig
 from ..runtime.runtime import Runtime
+from .chats import Chats
+from .extra_ports import ExtraPorts
+from .live import LiveFeed
 from .metrics import Metrics
+from .openapi import KeptDocument
+from .operations import Operations
 
 RUNTIME = web.AppKey("RUNTIME", Runtime)
 SETTINGS = web.AppKey("SETTINGS", ServerConfig)
 METRICS = web.AppKey("METRICS", Metrics)
+EXTRA_PORTS = web.AppKey("EXTRA_PORTS", ExtraPorts)
+LIVE = web.AppKey("LIVE", LiveFeed)
+OPERATIONS = web.AppKey("OPERATIONS", Operations)
+DOCUMENT = web.AppKey("DOCUMENT", KeptDocument)
+CHATS = web.AppKey("CHATS", Chats)
 STARTED_EPOCH_S = web.AppKey("STARTED_EPOCH_S", float)
 """When the application was made, by the wall clock."""
 

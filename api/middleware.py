@@ -7,12 +7,14 @@ import ipaddress
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import web
 
 from ..runtime.errors import ImpetusError
+from .dialects import anthropic_answers, lmstudio_v1
 from .dialects.openai_answers import to_error
 from .errors import (
     BodyTooLarge,
@@ -25,16 +27,23 @@ from .errors import (
     describe,
     describe_unforeseen,
 )
-from .keys import REQUEST_ID, SETTINGS
+from .keys import EXTRA_PORTS, REQUEST_ID, SETTINGS
+from .run import name_client
 from .version import VERSION
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-OPEN_PATHS = frozenset({"/", "/health"})
+OPEN_PATHS = frozenset({"/", "/health", "/docs", "/openapi.json"})
 """What is answered without a key."""
-_ERROR_SHAPES: tuple[tuple[str, Callable[[Failure], msgspec.Struct]], ...] = (("/", to_error),)
+_ERROR_SHAPES: tuple[tuple[str, Callable[[Failure], msgspec.Struct]], ...] = (
+    ("/v1/messages", anthropic_answers.to_error),
+    ("/messages", anthropic_answers.to_error),
+    ("/api/v0/", to_error),
+    ("/api/v1/", lmstudio_v1.to_error),
+    ("/", to_error),
+)
 """How each dialect puts an error, by the beginning of the path; the first that fits holds."""
 _ALLOWED_METHODS = "GET, POST, DELETE, OPTIONS"
 _PREFLIGHT_S = "600"
@@ -45,6 +54,7 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = f"impetus/{VERSION}"
     if (request_id := request.get(REQUEST_ID)) is not None:
         response.headers["x-request-id"] = request_id
+        response.headers["request-id"] = request_id  # where Anthropic's clients look
     origin = request.headers.get("Origin")
     if origin is not None and _is_listed(origin, request.app[SETTINGS].cors_origins):
         response.headers["Access-Control-Allow-Origin"] = origin
@@ -116,6 +126,21 @@ async def check_key(request: web.Request, handler: Handler) -> web.StreamRespons
     return await handler(request)
 
 
+@web.middleware
+async def note_client(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Takes note of who comes to one of the further ports."""
+    transport = request.transport
+    name = transport.get_extra_info("sockname") if transport is not None else None
+    if name is not None:
+        request.app[EXTRA_PORTS].note(name[1], name_client(request))
+    return await handler(request)
+
+
+def error_type(path: str) -> type[msgspec.Struct]:
+    """The shape of a path's errors."""
+    return type(_shape_of(path)(Failure(500, "", "")))
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches a server on this host."""
     try:
@@ -126,8 +151,9 @@ def is_loopback(host: str) -> bool:
 
 def _holds_key(request: web.Request, key: str) -> bool:
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
-    given = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
-    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), key.encode())
+    given = (bearer.strip() if scheme.lower() == "bearer" else "", request.headers.get("x-api-key", ""))
+    # A client may have been given a token and a key; either will do.
+    return any(hmac.compare_digest(text.encode("utf-8", "surrogateescape"), key.encode()) for text in given)
 
 
 def _is_own_host(host: str) -> bool:
@@ -190,5 +216,16 @@ def _answer_failure(request: web.Request, failure: Failure) -> web.Response:
         headers["Allow"] = ", ".join(failure.allowed)
     if failure.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    shape = next(shape for beginning, shape in _ERROR_SHAPES if request.path.startswith(beginning))
-    return web.json_bytes_response(shape(failure), status=failure.status, headers=headers, dumps=msgspec.json.encode)
+    answer = _choose_shape(request)(replace(failure, request_id=request[REQUEST_ID]))
+    return web.json_bytes_response(answer, status=failure.status, headers=headers, dumps=msgspec.json.encode)
+
+
+def _choose_shape(request: web.Request) -> Callable[[Failure], msgspec.Struct]:
+    """The dialect's error object; Anthropic's clients name themselves by a header wherever they ask."""
+    if anthropic_answers.VERSION_HEADER in request.headers:
+        return anthropic_answers.to_error
+    return _shape_of(request.path)
+
+
+def _shape_of(path: str) -> Callable[[Failure], msgspec.Struct]:
+    return next(shape for beginning, shape in _ERROR_SHAPES if path.startswith(beginning))

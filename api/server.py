@@ -12,11 +12,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from ..runtime.config import ServerConfig
+from ..runtime.errors import InvalidRequest
 from ..runtime.runtime import Runtime
 from .ports import find_holder
 
 if TYPE_CHECKING:
     from aiohttp import web
+
+    from .extra_ports import ExtraPort, ExtraPorts
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +46,23 @@ class ApiServer:
         self._runtime = runtime
         self._settings = settings
         self._runner: web.AppRunner | None = None
+        self._extra_ports: ExtraPorts | None = None
         self._listeners: list[Callable[[], None]] = []
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Adds a listener for changes of `state`; gives the function that removes it."""
+        """Adds a listener for changes of `state` and of the further ports; gives the function that removes it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def extra_ports(self) -> tuple[ExtraPort, ...]:
+        """The further ports that are wanted, and how each fares."""
+        return self._extra_ports.all() if self._extra_ports is not None else ()
+
+    async def also_listen(self, port: int, *, on: bool) -> None:
+        """Begins to listen on a further port, or lets go of it; raises InvalidRequest."""
+        if self._extra_ports is None:
+            raise InvalidRequest("The server does not serve, so it cannot listen on further ports.")
+        await (self._extra_ports.open(port) if on else self._extra_ports.let_go(port))
 
     async def __aenter__(self) -> Self:
         """Begins to listen, or fails with a `problem`."""
@@ -59,6 +73,7 @@ class ApiServer:
 
         from .app import make_app
         from .http_log import open_http_log
+        from .keys import EXTRA_PORTS
         from .middleware import is_loopback
 
         if not is_loopback(self._settings.host) and not self._settings.api_key:
@@ -67,8 +82,9 @@ class ApiServer:
                 "set `api_key` under [server] in impetus.toml, or `host` to 127.0.0.1."
             )
             return self
+        app = make_app(self._runtime, self._settings)
         self._runner = web.AppRunner(
-            make_app(self._runtime, self._settings),
+            app,
             handler_cancellation=True,
             access_log=None,
             logger=open_http_log(),
@@ -86,12 +102,21 @@ class ApiServer:
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._turn("serving")
         log.info("serving at %s", self.url)
+        self._extra_ports = app[EXTRA_PORTS]
+        self._extra_ports.start(self._runner, main_url=self.url)
+        self._extra_ports.listen(self._tell)
+        for extra in dict.fromkeys(self._settings.also_listen):
+            if extra != port:
+                await self._extra_ports.open(extra)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stops listening and ends what still runs."""
+        if self._extra_ports is not None:
+            await self._extra_ports.stop()
+            self._extra_ports = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -118,5 +143,8 @@ class ApiServer:
 
     def _turn(self, state: ServerState) -> None:
         self.state = state
+        self._tell()
+
+    def _tell(self) -> None:
         for listener in tuple(self._listeners):
             listener()

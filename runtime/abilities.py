@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from .errors import InvalidRequest
 from .formats.header import Ability
 from .models.model import Model
+from .models.registry import SCRIPTED
 from .questions import Embed, Question, Rank
 
 _GIVES: dict[Ability, str] = {"text": "writes text", "embedding": "gives embeddings", "rerank": "scores documents"}
@@ -25,7 +26,8 @@ def check_ability(model: Model, wanted: Ability, models: Iterable[Model]) -> Non
         InvalidRequest: it gives something else; the message names the models here that can.
     """
     given = model.header.ability
-    if given == wanted:
+    # The scripted engine stands in for models of every kind.
+    if given == wanted or (model.id == SCRIPTED.id and wanted != "rerank"):
         return
     servable = [other for other in models if other.problem is None and other.store != "builtin"]
     able = ", ".join(other.id for other in servable if other.header.ability == wanted)

@@ -30,6 +30,11 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cors_origins: list[str] = []
     max_body_mb: int = 32
     heartbeat_s: float = 5.0
+    also_listen: Annotated[list[Annotated[int, Meta(ge=1024, le=65535)]], Meta(max_length=8)] = []
+    store_responses: bool = True
+    store_max_responses: int = 1000
+    store_max_mb: int = 64
+    store_max_days: float = 30.0
 
 
 class ModelsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -193,6 +198,9 @@ def write_setting(path: Path, section: str, key: str, value: TomlValue) -> Confi
 def _edit(text: str, section: str, key: str, value: TomlValue) -> str:
     """Replaces or adds one line; the caller checks that the meaning is right."""
     new = tomli_w.dumps({key: value}).rstrip("\n")
+    if isinstance(value, list):
+        # A list keeps its one line: one over several lines could not be replaced the next time.
+        new = f"{new.partition(' = ')[0]} = {msgspec.json.format(msgspec.json.encode(value), indent=0).decode()}"
     lines = text.splitlines()
     at = _line_of(text, (section, key))
     if at is not None:
@@ -254,6 +262,7 @@ def _refuse_unknown(
 
 _LEAST: dict[tuple[str, str], float] = {
     ("server", "port"): 0, ("server", "max_body_mb"): 1, ("server", "heartbeat_s"): 0.1,
+    ("server", "store_max_responses"): 1, ("server", "store_max_mb"): 1, ("server", "store_max_days"): 0,
     ("models", "max_loaded"): 1, ("models", "idle_unload_s"): 0,
     ("engine", "threads"): 0, ("engine", "prefill_threads"): 0, ("engine", "context_length"): 0,
     ("engine", "batch_tokens"): 1, ("engine", "max_sequences"): 1, ("engine", "gpu_layers"): -1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..hw.probes.choose import choose_probe
@@ -10,7 +10,8 @@ from .config import Config
 from .engines.choice import explain_problem
 from .home import Home
 from .logbook import LogBook
-from .models.registry import Registry
+from .models.model import Model
+from .models.registry import ECHO, SCRIPTED, Registry
 from .models.stores import FolderStore, HuggingFaceStore, StarterStore, Store
 from .runtime import Runtime
 
@@ -29,6 +30,7 @@ def open_runtime(
     environment: Mapping[str, str],
     usable_cpus: int,
     echo: bool = False,
+    scripted: bool = False,
 ) -> Runtime:
     """Gives a runtime that is ready to be entered.
 
@@ -40,12 +42,15 @@ def open_runtime(
         environment: the environment variables of this process; engines inherit them.
         usable_cpus: how many cores this process may use.
         echo: whether to offer the model `echo`.
+        scripted: whether to offer the model `scripted`.
     """
     return Runtime(
         config,
         home=home,
         config_path=config_path,
-        registry=open_registry(config, home, environment, echo=echo),
+        registry=open_registry(
+            config, home, environment, builtin=[*([ECHO] if echo else []), *([SCRIPTED] if scripted else [])]
+        ),
         models_dir=models_folder(config, home),
         probe=choose_probe(),
         memory_probe=choose_probe(),
@@ -59,14 +64,14 @@ def models_folder(config: Config, home: Home) -> Path:
     return Path(config.models.dir).expanduser().absolute() if config.models.dir else home.models_dir
 
 
-def open_registry(config: Config, home: Home, environment: Mapping[str, str], *, echo: bool = False) -> Registry:
+def open_registry(config: Config, home: Home, environment: Mapping[str, str], *, builtin: Sequence[Model] = ()) -> Registry:
     """Gives a registry over the stores that the settings name."""
     stores: list[Store] = [FolderStore(models_folder(config, home))]
     if config.models.huggingface_cache:
         stores.append(HuggingFaceStore(huggingface_cache(environment)))
     if config.models.starter:
         stores.append(StarterStore())
-    return Registry(stores, echo=echo, explain_problem=explain_problem)
+    return Registry(stores, builtin=builtin, explain_problem=explain_problem)
 
 
 def huggingface_cache(environment: Mapping[str, str]) -> Path:

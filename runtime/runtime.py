@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -93,6 +94,8 @@ class Runtime:
         self._made_aliases = MadeAliases(home.state_dir / FILE_NAME)
         self._models_dir = models_dir
         self._models: tuple[Model, ...] = ()
+        self._planned_contexts: dict[str, int | None] = {}
+        """What each model would be loaded with, by its id."""
         self._listeners: list[Callable[[], None]] = []
         self._scheduler = Scheduler(max_inside=config.scheduler.max_queue + config.engine.max_sequences)
         self._residency = Residency(
@@ -134,7 +137,10 @@ class Runtime:
 
     def statuses(self) -> tuple[ModelStatus, ...]:
         """Every known model and what is done with it, sorted by id."""
-        return tuple(self._residency.status(model) for model in self._models)
+        return tuple(
+            replace(self._residency.status(model), planned_context_length=self._planned_contexts.get(model.id))
+            for model in self._models
+        )
 
     def resolve(self, model: str) -> Model:
         """Finds the model that a name or an alias stands for; raises UnknownModel, with those there are."""
@@ -211,6 +217,7 @@ class Runtime:
     async def rescan(self) -> None:
         """Looks again at what lies on the disk."""
         self._models = tuple(sorted(await asyncio.to_thread(self._registry.scan), key=lambda model: model.id.lower()))
+        await self._plan_contexts()
         self.scanned.set()
         self._residency.review_standby()
         self._changed()
@@ -345,6 +352,7 @@ class Runtime:
         self._names.add_made(self._made_aliases.all)
         detector = HardwareDetector(self._probe)
         self.profile, _ = await asyncio.gather(asyncio.to_thread(detector.detect), self.rescan())
+        await self._plan_contexts()
         self._changed()
         model_id = self._first_model() if self.config.models.load_at_start else None
         if model_id is not None:
@@ -380,6 +388,15 @@ class Runtime:
         # Models that do no work come last.
         idle.sort(key=lambda model: model.store == "builtin")
         return next((choice.engine for choice in map(choose_engine, (model.header for model in idle)) if choice.engine), None)
+
+    async def _plan_contexts(self) -> None:
+        """Says what each model would be loaded with."""
+
+        def plan() -> dict[str, int | None]:
+            servable = (model for model in self._models if model.problem is None)
+            return {model.id: self._plan(model).options.context_length for model in servable}
+
+        self._planned_contexts = await asyncio.to_thread(plan)
 
     def _plan(self, model: Model) -> LoadPlan:
         return plan_load(model, self.profile, self.config, home=self.home, draft=self._find_draft())

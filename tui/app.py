@@ -16,10 +16,11 @@ from textual.command import Provider
 from textual.dom import DOMNode
 from textual.screen import Screen
 
+from ..runtime.config import TomlValue
 from ..runtime.errors import ImpetusError
 from .commands import ControlCommands
 from .format import clean
-from .intents import CancelIntent, ExplainIntent, ModelIntent, PullIntent, ThemeIntent
+from .intents import CancelIntent, ExplainIntent, ListenIntent, ModelIntent, PullIntent, ThemeIntent
 from .screens.chat import ChatPane
 from .screens.control import PANES, ControlScreen
 from .screens.dialogs import FactsScreen, HelpScreen
@@ -164,6 +165,18 @@ class ControlCenter(App[None]):
         self.theme = event.name
         write = partial(asyncio.to_thread, self.runtime.write_setting, "dashboard", "theme", event.name)
         self.attempt(write, "The theme is used, but could not be written to the settings")
+
+    @on(ListenIntent)
+    def switch_port(self, event: ListenIntent) -> None:
+        """Answers on a further port or lets go of it, and writes that to the settings."""
+        on = all(extra.port != event.port for extra in self.server.extra_ports())
+
+        async def switch() -> None:
+            await self.server.also_listen(event.port, on=on)
+            ports: list[TomlValue] = [extra.port for extra in self.server.extra_ports()]
+            await asyncio.to_thread(self.runtime.write_setting, "server", "also_listen", ports)
+
+        self.attempt(switch, f"Port {event.port}")
 
     @on(Table.Selected, "#requests")
     def show_request(self, event: Table.Selected) -> None:

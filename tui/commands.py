@@ -43,6 +43,14 @@ def pane_commands(app: ControlCenter) -> Iterator[Command]:
         ("chat", "chat.new", "Chat: new conversation", "Forget this one", "new"),
         ("chat", "chat.model", "Chat: next model", "Talk to another model", "next_model"),
         ("chat", "chat.write", "Chat: write", "Go to the field", "write"),
+        ("settings", "settings.ollama_port", "Settings: Ollama's port", "Answer on 11434, or let go of it", "listen(11434)"),
+        (
+            "settings",
+            "settings.lm_studio_port",
+            "Settings: LM Studio's port",
+            "Answer on 1234, or let go of it",
+            "listen(1234)",
+        ),
         ("log", "log.level", "Log: level", "Show more or fewer levels", "level"),
         ("log", "log.follow", "Log: follow", "Follow the end, or stay", "follow"),
     )

@@ -33,6 +33,13 @@ class ThemeIntent(Message):
 
 
 @dataclass
+class ListenIntent(Message):
+    """The server is to answer on a further port, or to let go of it: whichever it does not do now."""
+
+    port: int
+
+
+@dataclass
 class PullIntent(Message):
     """Something is to be downloaded."""
 

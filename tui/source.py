@@ -255,6 +255,30 @@ class Source(Protocol):
         ...
 
 
+class ExtraPort(Protocol):
+    """A further port of the server."""
+
+    @property
+    def port(self) -> int:
+        """Its number."""
+        ...
+
+    @property
+    def state(self) -> Literal["listening", "waiting", "off"]:
+        """Where it stands; `waiting` is that another program holds it."""
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """Who holds it."""
+        ...
+
+    @property
+    def clients(self) -> Sequence[str]:
+        """Who came to it, in the order of their first requests."""
+        ...
+
+
 class Endpoint(Protocol):
     """The server as the dashboard sees it."""
 
@@ -274,5 +298,13 @@ class Endpoint(Protocol):
         ...
 
     def listen(self, listener: Callable[[], None]) -> Remover:
-        """Adds a listener to its state; it is called in the loop."""
+        """Adds a listener to its state and its further ports; it is called in the loop."""
+        ...
+
+    def extra_ports(self) -> Sequence[ExtraPort]:
+        """The further ports that are wanted."""
+        ...
+
+    async def also_listen(self, port: int, *, on: bool) -> None:
+        """Begins to listen on a further port, or lets go of it; raises InvalidRequest."""
         ...

@@ -11,16 +11,18 @@ from ..runtime.journal import RequestRecord
 from ..runtime.models.model import ModelStatus
 from .format import NOTHING, bar, clock, context, count, duration, parameters, percent, rate, size
 from .prefix_views import cached_share
-from .source import Download, History
+from .source import Download, ExtraPort, History
 from .widgets.engines import EngineCard
 from .widgets.gauge import Level
 from .widgets.table import Cell, Row
-from .words import DOWNLOADS, PRESSURE, STAGES, STORES, THERMAL, UNKNOWN, load_tone, model_word
+from .words import DOWNLOADS, PORTS, PRESSURE, STAGES, STORES, THERMAL, UNKNOWN, load_tone, model_word
 
 UNTOLD = "not told here"
 HISTORY_POINTS = 240
 """As many seconds as the widest gauge shows, two in a cell."""
 
+USUAL_PORTS = {11434: "Ollama's", 1234: "LM Studio's"}
+"""Where clients look by themselves."""
 LOADING_BAR = 24
 DOWNLOAD_BAR = 12
 MEMORY_WIDTH = 9
@@ -217,6 +219,30 @@ def model_facts(status: ModelStatus) -> tuple[tuple[str, str, str], ...]:
         facts.insert(1, ("why", status.failure, "bad"))
     if status.model.problem is not None:
         facts.insert(1, ("why", status.model.problem, "warn"))
+    return tuple(facts)
+
+
+def port_rows(ports: Iterable[ExtraPort]) -> tuple[Row, ...]:
+    """Gives the table of further ports: where clients look by themselves first, wanted or not."""
+    wanted = {extra.port: extra for extra in ports}
+    rows: list[Row] = []
+    for port in dict.fromkeys((*USUAL_PORTS, *wanted)):
+        extra = wanted.get(port)
+        word, tone = PORTS[extra.state if extra is not None else "off"]
+        rows.append(
+            Row(str(port), (Cell(word, tone), Cell(str(port), "" if extra else "dim"), Cell(USUAL_PORTS.get(port, ""), "dim")))
+        )
+    return tuple(rows)
+
+
+def port_facts(ports: Iterable[ExtraPort]) -> tuple[tuple[str, str, str], ...]:
+    """Gives what is to be said of further ports: who holds one, and which clients found one."""
+    facts: list[tuple[str, str, str]] = []
+    for extra in ports:
+        if extra.problem is not None:
+            facts.append((f"port {extra.port}", extra.problem, "warn"))
+        if extra.clients:
+            facts.append((f"port {extra.port}", f"found by {', '.join(extra.clients)}", "good"))
     return tuple(facts)
 
 

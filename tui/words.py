@@ -72,6 +72,11 @@ CAUSES: Final[dict[MissCause, str]] = {
     "model_state": "a model whose memory cannot be cut back",
     "unknown": "another text",
 }
+PORTS: Final[dict[str, Word]] = {
+    "listening": ("● answers", "good"),
+    "waiting": ("▲ taken", "warn"),
+    "off": ("○ off", "dim"),
+}
 UNKNOWN: Final[Word] = ("? unknown", "dim")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -15,6 +16,7 @@ from ...runtime.formats.header import Format
 from ...runtime.journal import RequestRecord, Stage
 from ...runtime.models.download import Download
 from ...runtime.models.model import ModelState, ModelStatus, StoreName
+from ..extra_ports import LOOPBACK, ExtraPort, PortState
 
 
 class ModelBody(msgspec.Struct, frozen=True):
@@ -24,6 +26,29 @@ class ModelBody(msgspec.Struct, frozen=True):
 
 
 MODEL = msgspec.json.Decoder(ModelBody)
+
+
+class ListenBody(msgspec.Struct, frozen=True):
+    """The body of the route that opens further ports and lets go of them."""
+
+    port: Annotated[int, Meta(ge=1024, le=65535)]
+    on: bool
+
+
+LISTEN = msgspec.json.Decoder(ListenBody)
+
+
+class AddressEntry(msgspec.Struct, frozen=True):
+    """One address where this server answers, or wants to."""
+
+    url: str
+    port: int
+    state: PortState
+    """`waiting`: another program holds the port, and it is tried again every few seconds."""
+    problem: str | None
+    """Who holds it."""
+    clients: list[str]
+    """Who came to one of the further ports, in the order of their first requests; of the main one nothing is kept."""
 
 
 class ModelEntry(msgspec.Struct, frozen=True):
@@ -119,6 +144,8 @@ class StatusAnswer(msgspec.Struct, frozen=True):
     models: list[ModelEntry]
     running: list[RequestEntry]
     downloads: list[DownloadEntry]
+    addresses: list[AddressEntry] = []
+    """Where it listens: the main address first, then the further ports."""
 
 
 class RequestsAnswer(msgspec.Struct, frozen=True):
@@ -132,6 +159,17 @@ class HealthAnswer(msgspec.Struct, frozen=True):
 
     status: str
     version: str
+
+
+def to_address_entries(main_url: str, ports: Iterable[ExtraPort]) -> list[AddressEntry]:
+    """Shows where the server listens."""
+    main = AddressEntry(main_url, urlsplit(main_url).port or 80, "listening", None, [])
+    return [main, *map(to_address_entry, ports)]
+
+
+def to_address_entry(port: ExtraPort) -> AddressEntry:
+    """Shows a further port."""
+    return AddressEntry(f"http://{LOOPBACK}:{port.port}", port.port, port.state, port.problem, list(port.clients))
 
 
 def to_model_entry(status: ModelStatus) -> ModelEntry:

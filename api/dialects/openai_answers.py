@@ -179,6 +179,8 @@ class ModelList(msgspec.Struct, frozen=True):
     """The answer of `/v1/models`."""
 
     data: list[ModelEntry]
+    models: tuple[()] = ()
+    """Codex reads a list of its own kind here. With entries it would take its instructions from them, so there are none."""
     object: Literal["list"] = "list"
 
 
@@ -349,7 +351,7 @@ def to_completion_answer(head: Head, prompts: Sequence[Collected], *, echoes: Se
 
 def to_model_entry(status: ModelStatus, *, created: int, alias: str | None = None) -> ModelEntry:
     """Shows a model as the list has it, or an alias of it."""
-    context_length = status.context_length or status.model.header.context_length
+    context_length = status.served_context_length
     return ModelEntry(
         status.model.id if alias is None else alias,
         "model",

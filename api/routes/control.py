@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 from aiohttp import web
 
 from ...runtime.errors import InvalidRequest
 from ..body import read_body
 from ..dialects.control import (
+    LISTEN,
     MODEL,
+    AddressEntry,
     HealthAnswer,
+    ModelEntry,
+    RequestDetails,
     RequestsAnswer,
     StatusAnswer,
-    to_download_entries,
+    to_address_entry,
     to_model_entry,
     to_request_details,
     to_request_entries,
 )
 from ..errors import NoSuchRequest
-from ..keys import METRICS, RUNTIME, STARTED_EPOCH_S
+from ..keys import EXTRA_PORTS, METRICS, OPERATIONS, RUNTIME
+from ..status import read_status
 from ..version import VERSION
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -42,6 +45,17 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/impetus/v1/requests/{id}", request_details)
     app.router.add_post("/impetus/v1/models/load", load)
     app.router.add_post("/impetus/v1/models/unload", unload)
+    app.router.add_post("/impetus/v1/listen", listen)
+    operations = app[OPERATIONS]
+    operations.describe(welcome, form="text")
+    operations.describe(health, answer=HealthAnswer)
+    operations.describe(metrics, form="text")
+    operations.describe(status, answer=StatusAnswer)
+    operations.describe(requests, answer=RequestsAnswer, limit=int)
+    operations.describe(request_details, answer=RequestDetails)
+    operations.describe(load, body=MODEL, answer=ModelEntry)
+    operations.describe(unload, body=MODEL, answer=ModelEntry)
+    operations.describe(listen, body=LISTEN, answer=AddressEntry)
 
 
 async def welcome(_request: web.Request) -> web.Response:
@@ -61,18 +75,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 async def status(request: web.Request) -> web.Response:
     """Says how everything stands."""
-    runtime = request.app[RUNTIME]
-    answer = StatusAnswer(
-        version=VERSION,
-        uptime_s=time.time() - request.app[STARTED_EPOCH_S],
-        url=str(request.url.origin()),
-        tokens_per_s=runtime.throughput.total(),
-        profile=runtime.profile,
-        sample=runtime.monitor.latest,
-        models=[to_model_entry(model) for model in runtime.statuses()],
-        running=to_request_entries(record for record in runtime.journal if record.ended_s is None),
-        downloads=to_download_entries(runtime.downloads()),
-    )
+    answer = read_status(request.app, str(request.url.origin()))
     return web.json_bytes_response(answer, dumps=msgspec.json.encode)
 
 
@@ -106,6 +109,14 @@ async def unload(request: web.Request) -> web.Response:
     model = (await read_body(request, MODEL)).model
     await request.app[RUNTIME].unload(model)
     return _answer_model(request, model)
+
+
+async def listen(request: web.Request) -> web.Response:
+    """Opens a further port of this machine or lets go of it; one that is taken is had as soon as it is free."""
+    body = await read_body(request, LISTEN)
+    ports = request.app[EXTRA_PORTS]
+    await (ports.open(body.port) if body.on else ports.let_go(body.port))
+    return web.json_bytes_response(to_address_entry(ports.find(body.port)), dumps=msgspec.json.encode)
 
 
 def _answer_model(request: web.Request, name: str) -> web.Response:

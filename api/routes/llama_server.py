@@ -11,7 +11,8 @@ from ...runtime.errors import InvalidRequest
 from ...runtime.questions import ApplyTemplate, Detokenized, Rendered, Tokenized
 from ..body import read_body
 from ..dialects import llama_server, lora, openai
-from ..keys import RUNTIME
+from ..keys import OPERATIONS, RUNTIME
+from ..operations import SSE
 from ..run import ask, open_run
 from ..stream import stream_answer
 
@@ -24,6 +25,12 @@ def add_routes(app: web.Application) -> None:
         app.router.add_post(f"{prefix}/detokenize", post_detokenize)
         app.router.add_post(f"{prefix}/apply-template", post_apply_template)
         app.router.add_get(f"{prefix}/lora-adapters", list_adapters)
+    operations = app[OPERATIONS]
+    operations.describe(post_infill, body=llama_server.INFILL, answer=llama_server.InfillAnswer, stream=SSE)
+    operations.describe(post_tokenize, body=llama_server.TOKENIZE)
+    operations.describe(post_detokenize, body=llama_server.DETOKENIZE, answer=llama_server.DetokenizeAnswer)
+    operations.describe(post_apply_template, body=openai.CONVERSATION, answer=llama_server.TemplateAnswer)
+    operations.describe(list_adapters, answer=list[lora.AdapterEntry])
 
 
 async def post_infill(request: web.Request) -> web.StreamResponse:

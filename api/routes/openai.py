@@ -13,8 +13,11 @@ from ...runtime.questions import Detokenize, Detokenized
 from ...runtime.request import ChatPrompt, FillPrompt, GenerateRequest, TextPrompt, TokenPrompt
 from ..body import read_body
 from ..dialects import openai
+from ..dialects.anthropic_answers import VERSION_HEADER
 from ..dialects.openai_answers import (
+    ChatAnswer,
     Collected,
+    CompletionAnswer,
     Head,
     ModelEntry,
     ModelList,
@@ -23,10 +26,12 @@ from ..dialects.openai_answers import (
     to_model_entry,
 )
 from ..dialects.openai_chunks import ChatStream, CompletionStream
-from ..keys import RUNTIME, STARTED_EPOCH_S
+from ..keys import OPERATIONS, RUNTIME, STARTED_EPOCH_S
+from ..operations import SSE
 from ..run import ask, open_run, run_in_turn, run_together
 from ..stream import stream_answer
 from ..version import VERSION
+from . import anthropic
 
 _FINGERPRINT = f"impetus-{VERSION}"
 
@@ -38,18 +43,26 @@ def add_routes(app: web.Application) -> None:
         app.router.add_get(f"{prefix}/models/{{id:.+}}", get_model)
         app.router.add_post(f"{prefix}/chat/completions", post_chat)
         app.router.add_post(f"{prefix}/completions", post_completion)
+    operations = app[OPERATIONS]
+    operations.describe(list_models, answer=ModelList)
+    operations.describe(get_model, answer=ModelEntry)
+    operations.describe(post_chat, body=openai.CHAT, answer=ChatAnswer, stream=SSE)
+    operations.describe(post_completion, body=openai.COMPLETION, answer=CompletionAnswer, stream=SSE)
 
 
 async def list_models(request: web.Request) -> web.Response:
-    """Lists the models that can be served here."""
+    """Lists the models that can be served here, in the shape of whose client asks."""
     runtime = request.app[RUNTIME]
     await runtime.scanned.wait()
     statuses = {status.model.id: status for status in runtime.statuses() if status.model.problem is None}
     aliases = {name: statuses[model.id] for name, model in runtime.aliases().items() if model.id in statuses}
     # An alias hides a model of the same name, as it does in requests.
     hidden = {name.casefold() for name in aliases}
-    entries = [_entry(request, status, alias) for alias, status in aliases.items()]
-    entries += [_entry(request, status) for id_, status in statuses.items() if id_.casefold() not in hidden]
+    listed: list[tuple[ModelStatus, str | None]] = [(status, alias) for alias, status in aliases.items()]
+    listed += [(status, None) for id_, status in statuses.items() if id_.casefold() not in hidden]
+    if VERSION_HEADER in request.headers:
+        return anthropic.answer_models(request, listed)
+    entries = [_entry(request, status, alias) for status, alias in listed]
     return web.json_bytes_response(ModelList(entries), dumps=msgspec.json.encode)
 
 
@@ -61,6 +74,8 @@ async def get_model(request: web.Request) -> web.Response:
     model = runtime.resolve(name)
     alias = next((alias for alias in runtime.aliases() if alias.casefold() == name.casefold()), None)
     status = next(status for status in runtime.statuses() if status.model.id == model.id)
+    if VERSION_HEADER in request.headers:
+        return anthropic.answer_model(request, status, alias)
     return web.json_bytes_response(_entry(request, status, alias), dumps=msgspec.json.encode)
 
 

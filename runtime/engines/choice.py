@@ -9,7 +9,7 @@ from typing import Literal
 
 from ..formats.header import Format, Header
 
-EngineName = Literal["llama", "llama-embedding", "echo"]
+EngineName = Literal["llama", "llama-embedding", "echo", "scripted"]
 """The worker's backends, by the names it is started with."""
 
 _TITLES: dict[Format, str] = {
@@ -41,7 +41,7 @@ def choose_engine(header: Header) -> EngineChoice:
     if problem is not None:
         return EngineChoice(None, problem)
     if header.format == "echo":
-        return EngineChoice("echo", None)
+        return EngineChoice("scripted" if header.architecture == "scripted" else "echo", None)
     return EngineChoice("llama" if header.ability == "text" else "llama-embedding", None)
 
 

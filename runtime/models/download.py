@@ -51,6 +51,10 @@ class Download:
     state: DownloadState = "queued"
     error: str | None = None
     """Why it failed, in words for the user."""
+    started_epoch_s: float | None = None
+    """When it was asked for, by the wall clock, for display only."""
+    ended_epoch_s: float | None = None
+    """When it was over; None until then."""
 
     @property
     def is_over(self) -> bool:
@@ -131,7 +135,7 @@ class Downloads:
                     return entry.download
                 del self._entries[id_]
         id_ = f"download-{next(self._ids)}"
-        entry = _Entry(Download(id=id_, reference=reference, repo=parsed.repo), parsed)
+        entry = _Entry(Download(id=id_, reference=reference, repo=parsed.repo, started_epoch_s=time.time()), parsed)
         self._entries[id_] = entry
         entry.task = asyncio.create_task(self._run(entry), name=f"{id_} {reference}")
         entry.task.add_done_callback(lambda _: self._ended(entry))
@@ -241,5 +245,5 @@ class Downloads:
     def _change(self, entry: _Entry, **fields: object) -> None:
         changed = replace(entry.download, **fields)  # pyright: ignore[reportArgumentType] - the callers stand above
         if changed != entry.download:
-            entry.download = changed
+            entry.download = replace(changed, ended_epoch_s=time.time()) if changed.is_over else changed
             self._on_change()

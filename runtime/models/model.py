@@ -61,3 +61,10 @@ class ModelStatus:
     """When it leaves memory if nobody uses it, by time.monotonic(); None where it stays, or is not there."""
     failure: str | None = None
     """Why it is `failed`."""
+    planned_context_length: int | None = None
+    """What it would be loaded with now; None where nobody planned it."""
+
+    @property
+    def served_context_length(self) -> int | None:
+        """The most tokens of prompt and answer together: what is served, else what will be; the one number told to clients."""
+        return self.context_length or self.planned_context_length or self.model.header.context_length

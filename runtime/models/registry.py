@@ -22,8 +22,20 @@ from .stores import Find, Store
 
 log = logging.getLogger(__name__)
 
-ECHO = Model(id="echo", path=Path("echo"), store="builtin", header=Header(format="echo", size_bytes=0))
-"""The engine that needs no model."""
+_BUILTIN_CONTEXT = 131_072
+ECHO = Model(
+    id="echo", path=Path("echo"), store="builtin", header=Header(format="echo", size_bytes=0, context_length=_BUILTIN_CONTEXT)
+)
+"""The engine that repeats, and needs no model."""
+SCRIPTED = Model(
+    id="scripted",
+    path=Path("scripted"),
+    store="builtin",
+    header=Header(
+        format="echo", architecture="scripted", size_bytes=0, context_length=_BUILTIN_CONTEXT, has_chat_template=True
+    ),
+)
+"""The engine that follows a script, and needs no model."""
 
 _NAMELESS = re.compile(r"(ggml-)?model(?=$|[-._])", re.IGNORECASE)
 """Files called after no model: "ggml-model-q4_0.gguf"."""
@@ -73,11 +85,11 @@ class Registry:
         self,
         stores: Sequence[Store],
         *,
-        echo: bool = False,
+        builtin: Sequence[Model] = (),
         explain_problem: Callable[[Header], str | None] = lambda _: None,
     ) -> None:
         self._stores = tuple(stores)
-        self._echo = echo
+        self._builtin = tuple(builtin)
         self._explain_problem = explain_problem
         self._readings: dict[Path, _Reading] = {}
         self._ids: dict[Path, str] = {}
@@ -116,8 +128,7 @@ class Registry:
             )
             for candidate in candidates
         ]
-        if self._echo:
-            models.append(ECHO)
+        models += self._builtin
         self._ids = ids
         self._models = {model.id: model for model in sorted(models, key=lambda model: (model.id.casefold(), model.id))}
         return self.models
@@ -232,7 +243,7 @@ def _choose_ids(candidates: Sequence[_Named], before: dict[Path, str]) -> dict[P
     A model keeps the id it had: clients and loaded engines know it by that.
     """
     ids = {candidate.find.path: before[candidate.find.path] for candidate in candidates if candidate.find.path in before}
-    taken = {"echo", *(id_.casefold() for id_ in ids.values())}
+    taken = {ECHO.id, SCRIPTED.id, *(id_.casefold() for id_ in ids.values())}
     waiting = [candidate for candidate in candidates if candidate.find.path not in ids]
     for level in range(4):
         wanted = [(candidate, list(candidate.names())[level]) for candidate in waiting]

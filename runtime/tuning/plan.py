@@ -62,7 +62,8 @@ def plan_load(
     """
     engine = config.engine
     if model.header.format == "echo":
-        return LoadPlan(LoadOptions(max_sequences=engine.max_sequences * 8), 0, ())
+        context_length = engine.context_length or model.header.context_length
+        return LoadPlan(LoadOptions(context_length=context_length, max_sequences=engine.max_sequences * 8), 0, ())
     threads, why_threads = _threads(profile, engine)
     if model.header.ability != "text":
         return _plan_vectors(model, profile, engine, threads, why_threads)

@@ -15,7 +15,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from impetus.api.server import ApiServer
-from impetus.runtime.config import AliasConfig, Config, ModelsConfig, ServerConfig
+from impetus.runtime.config import AliasConfig, Config, EngineConfig, ModelsConfig, ServerConfig
 from impetus.runtime.home import find_home
 from impetus.runtime.journal import RequestRecord, Stage
 from impetus.runtime.logbook import LogBook
@@ -51,15 +51,22 @@ Serve = Callable[..., AbstractAsyncContextManager[Live]]
 
 @asynccontextmanager
 async def serve_echo(
-    folder: Path, *, starter: bool = False, aliases: dict[str, object] | None = None, **server: object
+    folder: Path,
+    *,
+    starter: bool = False,
+    scripted: bool = False,
+    context_length: int = 0,
+    aliases: dict[str, object] | None = None,
+    **server: object,
 ) -> AsyncIterator[Live]:
-    """Opens a runtime with the echo engine, maybe the starter model too, and a server.
+    """Opens a runtime with the echo engine, maybe the scripted one and the starter model too, and a server.
 
     Whatever of the API blocks the loop is an error.
     """
     config = Config(
         server=ServerConfig(port=0, **server),  # type: ignore[arg-type]
         models=ModelsConfig(huggingface_cache=False, starter=starter, load_at_start=False),
+        engine=EngineConfig(context_length=context_length),
         aliases=msgspec.convert(aliases or {}, dict[str, AliasConfig]),
     )
     runtime = open_runtime(
@@ -70,6 +77,7 @@ async def serve_echo(
         environment=os.environ,
         usable_cpus=2,
         echo=True,
+        scripted=scripted,
     )
     with blockbuster_ctx(scanned_modules=["impetus.api", "impetus.runtime"]):
         async with runtime, ApiServer(runtime, config.server) as api, aiohttp.ClientSession() as session:

@@ -24,9 +24,10 @@ async def test_an_unknown_route_is_told_which_there_are(live) -> None:
         error = await error_of(response)
         assert response.status == 404
         assert "POST /v1/audio/speech" in error["message"]
-        for known in ("POST /v1/chat/completions", "GET /v1/models", "GET /impetus/v1/status"):
+        for known in ("POST /v1/chat/completions", "GET /v1/models", "GET /openapi.json"):
             assert known in error["message"]
         assert "POST /chat/completions" not in error["message"]
+        assert "/impetus/v1/status" not in error["message"]
 
 
 async def test_a_wrong_method_is_told_the_right_one(live) -> None:

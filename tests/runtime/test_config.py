@@ -120,3 +120,20 @@ def test_impetus_home_holds_everything(tmp_path: Path) -> None:
     home = find_home(str(tmp_path))
     for path in (home.settings_path, home.models_dir, home.cache_dir, home.state_dir):
         assert path.is_relative_to(tmp_path)
+
+
+def test_further_ports_are_written_on_one_line_and_again_over_it(tmp_path: Path) -> None:
+    path = tmp_path / "impetus.toml"
+    path.write_text("[server]\nport = 1 # mine\nalso_listen = []  # none yet\n\n[log]\nlevel = 'info' # as ever\n")
+    assert write_setting(path, "server", "also_listen", [11434, 1234]).server.also_listen == [11434, 1234]
+    assert "also_listen = [11434, 1234]  # none yet\n" in path.read_text()
+    assert write_setting(path, "server", "also_listen", [1234]).server.also_listen == [1234]
+    assert (
+        path.read_text() == "[server]\nport = 1 # mine\nalso_listen = [1234]  # none yet\n\n[log]\nlevel = 'info' # as ever\n"
+    )
+
+
+@pytest.mark.parametrize("ports", ["[80]", "[70000]", "['x']", "[1111, 1112, 1113, 1114, 1115, 1116, 1117, 1118, 1119]"])
+def test_ports_that_cannot_be_are_refused(ports: str) -> None:
+    with pytest.raises(ConfigError, match=r"server\.also_listen"):
+        parse_config(f"[server]\nalso_listen = {ports}\n")

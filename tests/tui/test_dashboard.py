@@ -241,6 +241,20 @@ async def test_chat_streams_counts_and_keeps_the_conversation(run_dashboard):
         assert pane.flow.line_count() == 0
 
 
+async def test_what_a_model_thinks_stands_apart_from_what_it_says(run_dashboard):
+    source = fakes.FakeSource()
+    source.set_ready(fakes.SMOL.id)
+    source.reasoning = "They greet me."
+    async with run_dashboard(source) as (app, pilot):
+        await press(app, pilot, "4", "=hi", "enter")
+        pane = app.control.query_one(ChatPane)
+        thought, said = (paragraph for paragraph in pane.flow._paragraphs if paragraph.text not in ("", "hi"))
+        assert (thought.text, thought.tone) == ("They greet me.", "dim")
+        assert (said.text, said.tone) == ("Hello! How can I help you today?", "")
+        answer = pane._messages[-1]
+        assert (answer.reasoning, answer.text) == ("They greet me.", "Hello! How can I help you today?")
+
+
 async def test_escape_stops_a_reply_and_then_leaves_the_field(run_dashboard):
     source = fakes.FakeSource()
     source.set_ready(fakes.SMOL.id)

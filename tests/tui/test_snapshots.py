@@ -36,6 +36,17 @@ async def test_panes(run_dashboard, check_snapshot, state, key, pane):
         check_snapshot(app, f"{pane}-{state}")
 
 
+async def test_ports_in_the_settings(run_dashboard, check_snapshot):
+    server = fakes.FakeEndpoint()
+    server.taken[11434] = "Port 11434 is taken: ollama (process 4711) listens there."
+    async with run_dashboard(scenes.busy(), server) as (app, pilot):
+        await press(app, pilot, "6", "o", "m", "tab")
+        server.found(1234, "continue/1.3.2")
+        app.control._bridge.beat()
+        await settle(app, pilot)
+        check_snapshot(app, "settings-ports")
+
+
 async def test_downloads_empty(run_dashboard, check_snapshot):
     async with run_dashboard(scenes.empty()) as (app, pilot):
         await press(app, pilot, "3")

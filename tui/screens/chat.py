@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import aclosing
+from itertools import groupby
 from typing import ClassVar
 
 from textual import getters, on, work
@@ -13,7 +15,7 @@ from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
 from ...runtime.errors import ImpetusError
-from ...runtime.events import Event, TextDelta
+from ...runtime.events import Event, ReasoningDelta, TextDelta
 from ...runtime.journal import RequestRecord
 from ...runtime.request import ChatPrompt, GenerateRequest, Message, TextPart
 from ..format import count, duration, rate
@@ -49,7 +51,9 @@ sends, Escape stops the reply; a second Escape leaves the field, so that the num
     def __init__(self, source: Source, endpoint: Endpoint, *, id: str) -> None:  # noqa: A002
         super().__init__(source, endpoint, id=id)
         self._messages: list[Message] = []
-        self._pending = ""
+        self._pending: list[TextDelta | ReasoningDelta] = []
+        self._thinking = False
+        """Whether the newest paragraph is what the model thinks."""
         self._record: RequestRecord | None = None
         self._reply: Worker[None] | None = None
 
@@ -99,6 +103,7 @@ sends, Escape stops the reply; a second Escape leaves the field, so that the num
         self.field.clear()
         self._messages.append(Message("user", (TextPart(text),)))
         self.flow.append([Paragraph(text, "strong", " you  ", "accent"), Paragraph("", "", "      ")])
+        self._thinking = False
         self.flow.follow = True
         self._reply = self.reply(self.model_id)
 
@@ -136,14 +141,14 @@ sends, Escape stops the reply; a second Escape leaves the field, so that the num
         journal = self.source.journal
         record = self._record = journal.open(model=model_id, client="dashboard", route="dashboard")
         request = GenerateRequest(model=model_id, prompt=ChatPrompt(tuple(self._messages)))
-        said: list[str] = []
+        said: list[TextDelta | ReasoningDelta] = []
         self._flushing.resume()
         try:
             async with aclosing(self.source.generate(request, record)) as batches:
                 async for batch in batches:
-                    text = _text_of(batch)
-                    said.append(text)
-                    self._pending += text
+                    words = [event for event in batch if isinstance(event, TextDelta | ReasoningDelta)]
+                    said += words
+                    self._pending += words
         except ImpetusError as error:
             self._end(said)
             self.flow.append([Paragraph(error.message, "bad", " ✗    ", "bad")])
@@ -155,20 +160,25 @@ sends, Escape stops the reply; a second Escape leaves the field, so that the num
             raise
         self._end(said)
 
-    def _end(self, said: list[str]) -> None:
+    def _end(self, said: Sequence[Event]) -> None:
         """Shows the rest of a reply and keeps it for the next turn."""
         self._flushing.pause()
         self._flush()
         if said and self._messages:
-            self._messages.append(Message("assistant", (TextPart("".join(said)),)))
+            text, reasoning = _joined(said, TextDelta), _joined(said, ReasoningDelta)
+            self._messages.append(Message("assistant", (TextPart(text),), reasoning=reasoning))
         self._write_titles()
 
     def _flush(self) -> None:
         """Shows the tokens that were gathered."""
-        if self._pending:
-            text, self._pending = self._pending, ""
-            if self._messages:
-                self.flow.extend(text)
+        pending, self._pending = self._pending, []
+        if not self._messages:
+            return
+        for thinking, events in groupby(pending, key=lambda event: isinstance(event, ReasoningDelta)):
+            if thinking != self._thinking:
+                self._thinking = thinking
+                self.flow.append([Paragraph("", "dim", " ✻    ", "dim") if thinking else Paragraph("", "", "      ")])
+            self.flow.extend("".join(event.text for event in events))
 
     def _write_titles(self) -> None:
         if not self.is_mounted:
@@ -183,5 +193,5 @@ sends, Escape stops the reply; a second Escape leaves the field, so that the num
         self.flow.write_subtitle(f"{record.stage} · {count(record.completion_tokens)} tokens · {speed}{first}")
 
 
-def _text_of(batch: list[Event]) -> str:
-    return "".join(event.text for event in batch if isinstance(event, TextDelta))
+def _joined(events: Sequence[Event], kind: type[TextDelta | ReasoningDelta]) -> str:
+    return "".join(event.text for event in events if isinstance(event, kind))

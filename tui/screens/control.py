@@ -183,6 +183,7 @@ class ControlScreen(Screen[None]):
         """Shows where the server stands."""
         self._show_title()
         self._show_notice()
+        self.pane.server_changed()
 
     def _start(self) -> None:
         self._bridge.open()

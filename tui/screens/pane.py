@@ -47,5 +47,8 @@ class Pane(Widget):
     def downloads_changed(self) -> None:
         """Downloads are different."""
 
+    def server_changed(self) -> None:
+        """The server's state or its further ports are different."""
+
     def log_changed(self) -> None:
         """The log grew."""

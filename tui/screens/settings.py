@@ -1,4 +1,4 @@
-"""The pane of settings: the theme to choose, and what holds now."""
+"""The pane of settings: the theme to choose, the ports to answer on, and what holds now."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import ClassVar
 import msgspec
 from textual import getters, on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
 from textual.reactive import reactive
 
-from ..intents import ThemeIntent
+from ..intents import ListenIntent, ThemeIntent
 from ..source import Endpoint, Source
 from ..theming import Palette
+from ..views import port_facts, port_rows
 from ..widgets.facts import Fact, Facts
 from ..widgets.table import Cell, Column, Row, Table
 from .pane import Pane
@@ -21,14 +24,32 @@ _SECRET = {"api_key"}
 
 
 class SettingsPane(Pane):
-    """Themes at the left, all settings at the right."""
+    """Themes and ports at the left, all settings at the right."""
 
     TITLE = "Settings"
     FOCUS = "#themes"
     HELP: ClassVar[str | None] = """\
-Enter on a theme uses it from now on and writes it to the settings file. All other settings stand in that file, each \
-with a comment; they are read when Impetus starts."""
+Enter on a theme uses it from now on and writes it to the settings file. Enter on a port makes Impetus answer there too, \
+where clients of Ollama and LM Studio look by themselves, or lets go of it; one that another program holds is had as soon \
+as that is gone. All other settings stand in the file, each with a comment; they are read when Impetus starts."""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "o",
+            "listen(11434)",
+            "Ollama's port",
+            id="settings.ollama_port",
+            tooltip="Answer on port 11434, where Ollama's clients look, or let go of it",
+        ),
+        Binding(
+            "m",
+            "listen(1234)",
+            "LM Studio's port",
+            id="settings.lm_studio_port",
+            tooltip="Answer on port 1234, where LM Studio's clients look, or let go of it",
+        ),
+    ]
 
+    ports = getters.query_one("#ports", Table)
     themes = getters.query_one("#themes", Table)
     facts = getters.query_one("#settings-facts", Facts)
 
@@ -40,17 +61,25 @@ with a comment; they are read when Impetus starts."""
         self._palettes = tuple(palettes)
 
     def compose(self) -> ComposeResult:
-        """Puts the themes beside the settings."""
-        yield Table((Column("Theme", 0), Column("", 5)), id="themes")
+        """Puts themes and ports beside the settings."""
+        with Container(id="choices"):
+            yield Table((Column("Theme", 0), Column("", 5)), id="themes")
+            yield Table((Column("", 9), Column("Port", 6), Column("Usually", 0)), id="ports")
         yield Facts(id="settings-facts")
 
     def on_mount(self) -> None:
         """Writes the titles."""
         self.themes.write_title("Theme")
         self.themes.write_subtitle("Enter uses it")
+        self.ports.write_title("Answer here too")
+        self.ports.write_subtitle("Enter switches")
 
     def show_all(self) -> None:
         """Brings everything up to date."""
+        self.show_settings()
+
+    def server_changed(self) -> None:
+        """Shows how the ports fare."""
         self.show_settings()
 
     def watch_theme_name(self) -> None:
@@ -70,6 +99,7 @@ with a comment; they are read when Impetus starts."""
             )
             for palette in self._palettes
         )
+        self.ports.rows = port_rows(self.endpoint.extra_ports())
         self.facts.write_title("Settings that hold now")
         self.facts.write_subtitle(str(self.source.config_path))
         self.facts.facts = tuple(self._settings())
@@ -80,11 +110,22 @@ with a comment; they are read when Impetus starts."""
         event.stop()
         self.post_message(ThemeIntent(event.key))
 
+    @on(Table.Selected, "#ports")
+    def switch(self, event: Table.Selected) -> None:
+        """Answers on a port, or lets go of it."""
+        event.stop()
+        self.action_listen(int(event.key))
+
+    def action_listen(self, port: int) -> None:
+        """Asks the app to answer on a port, or to let go of it."""
+        self.post_message(ListenIntent(port))
+
     def _settings(self) -> list[Fact]:
         source = self.source
         facts: list[Fact] = [
             ("file", str(source.config_path), ""),
             ("models in", source.config.models.dir or str(source.home.models_dir), ""),
+            *port_facts(self.endpoint.extra_ports()),
             ("", "", ""),
         ]
         for section in source.config.__struct_fields__:

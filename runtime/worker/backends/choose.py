@@ -23,6 +23,10 @@ def find_backend(name: str) -> Callable[[], Backend]:
             from .echo import EchoBackend
 
             return EchoBackend
+        if name == "scripted":
+            from .scripted import ScriptedBackend
+
+            return ScriptedBackend
     except ImportError as error:
         raise LoadError(f"the library of the engine '{name}' cannot be imported: {error}") from error
     raise LoadError(f"there is no engine named '{name}'.")

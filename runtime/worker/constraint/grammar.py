@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 
 from ...request import Constraint
 from .errors import NotHeld
@@ -24,8 +25,16 @@ _DECODER = json.JSONDecoder()
 _INLINE_SCHEMA = re.compile(r"%json\s*(?=\{)")
 
 
-def to_grammar(constraint: Constraint) -> str:
-    """Translates a constraint; raises NotHeld where it is malformed or cannot be held."""
+_MARK = re.compile(r'%(mark|until)\s*("(?:[^"\\\n]|\\.)*")')
+
+
+def to_grammar(constraint: Constraint, controls: Mapping[str, int]) -> str:
+    """Translates a constraint; raises NotHeld where it is malformed or cannot be held.
+
+    Args:
+        constraint: what the client asked for, or a family of models needs.
+        controls: the control tokens by their text, which `%mark` and `%until` of a Lark grammar look for.
+    """
     from llguidance import LLMatcher  # what answers without a constraint need not pay for
 
     match constraint.kind:
@@ -37,7 +46,7 @@ def to_grammar(constraint: Constraint) -> str:
             _check_text(constraint.text, MAX_GRAMMAR, counts=False)
             return LLMatcher.grammar_from_lark(gbnf_to_lark(constraint.text))
         case "gbnf" | "lark":
-            return LLMatcher.grammar_from_lark(_hold_schemas(constraint.text))
+            return LLMatcher.grammar_from_lark(_hold_schemas(_place_marks(constraint.text, controls)))
         case "regex":
             _check_text(constraint.text, MAX_LENGTH)
             return LLMatcher.grammar_from_regex(constraint.text)
@@ -52,6 +61,23 @@ def _json_grammar(schema: str) -> str:
         )
     except ValueError as error:
         raise NotHeld(str(error)) from error
+
+
+def _place_marks(text: str, controls: Mapping[str, int]) -> str:
+    """Replaces `%mark "text"` by a control token or the text, and `%until "text"` by a rule that ends with either."""
+    rules: dict[str, str] = {}
+    """By the text that ends them."""
+
+    def place(match: re.Match[str]) -> str:
+        word, quoted = match.groups()
+        token = controls.get(json.loads(quoted))
+        if word == "mark":
+            return quoted if token is None else f"<[{token}]>"
+        name = f"until_{len(rules)}"
+        rule = f"{name}[suffix={quoted}]: /(?s:.*)/" if token is None else f"{name}: /(?s:.*)/ <[{token}]>"
+        return rules.setdefault(quoted, rule).partition(":")[0].partition("[")[0]
+
+    return "\n".join([_MARK.sub(place, text), *rules.values()])
 
 
 def _hold_schemas(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,8 @@ class _Opened:
     tokens: Tokens
     tokenizer: llguidance.LLTokenizer
     index: PieceIndex
+    controls: Mapping[str, int]
+    """Control tokens by their text."""
 
 
 class ConstraintVocabulary:
@@ -103,7 +105,8 @@ class ConstraintVocabulary:
                 raise NotHeld("this model has no token that ends an answer")
             wrapper = llguidance.TokenizerWrapper(_Source(tokens))
             tokenizer = llguidance.LLTokenizer(wrapper, eos_token=sorted(tokens.ends))
-            self._opened = _Opened(tokens, tokenizer, PieceIndex(tokens.pieces))
+            controls = {tokens.pieces[token].decode("utf-8", "replace"): token for token in sorted(tokens.controls)}
+            self._opened = _Opened(tokens, tokenizer, PieceIndex(tokens.pieces), controls)
             log.info("the vocabulary is ready for constraints after %.2f s", time.perf_counter() - began_s)
         return self._opened
 
@@ -128,7 +131,7 @@ class _Source:
 def _prepare(constraint: Constraint, opened: _Opened) -> llguidance.LLMatcher | Triggers:
     if len(constraint.text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
         raise NotHeld(f"it is longer than {MAX_TEXT_BYTES // 1024} KiB")
-    grammar = _build(constraint, opened.tokenizer)
+    grammar = _build(constraint, opened)
     if not constraint.triggers:
         return grammar
     if len(constraint.triggers) > MAX_TRIGGERS or not all(constraint.triggers):
@@ -143,7 +146,7 @@ def _prepare(constraint: Constraint, opened: _Opened) -> llguidance.LLMatcher | 
     )
 
 
-def _build(constraint: Constraint, tokenizer: llguidance.LLTokenizer) -> llguidance.LLMatcher:
+def _build(constraint: Constraint, opened: _Opened) -> llguidance.LLMatcher:
     import llguidance
 
     from .grammar import to_grammar
@@ -152,7 +155,7 @@ def _build(constraint: Constraint, tokenizer: llguidance.LLTokenizer) -> llguida
     limits = llguidance.LLParserLimits(
         max_items_in_row=MAX_ROW_ITEMS, max_lexer_states=MAX_LEXER_STATES, step_max_items=MAX_STEP_ITEMS, verbose_errors=False
     )
-    grammar = llguidance.LLMatcher(tokenizer, to_grammar(constraint), log_level=0, limits=limits)
+    grammar = llguidance.LLMatcher(opened.tokenizer, to_grammar(constraint, opened.controls), log_level=0, limits=limits)
     if not grammar.is_error():
         # Laying out the first token's choices also shows a grammar that allows nothing at all.
         grammar.compute_bitmask()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ...request import Tool
 from .pieces import Parser
+from .thoughts import ThoughtMarks
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +23,38 @@ class WrittenCall:
     id: str = ""
 
 
-class Family(Protocol):
-    """A syntax of tool calls, with the reasoning marks that go with it."""
+class ParserType(Protocol):
+    """Makes parsers of one syntax; the class of them is one."""
 
-    name: str
-    """As the settings name it: "hermes", "mistral", "harmony"."""
-    controls: frozenset[str]
-    """Texts of control tokens that the parser needs to see; engines hide the others."""
-
-    def matches(self, template: str, control_texts: Collection[str]) -> bool:
-        """Whether a model with this chat template and these control tokens writes so."""
+    def __call__(self, tools: Sequence[Tool], thoughts: ThoughtMarks | None, rendered_end: str = "") -> Parser:
+        """Makes the parser of one answer."""
         ...
+
+
+class Family(ABC):
+    """A syntax of tool calls, with the marks that a model puts around its thoughts.
+
+    Args:
+        thoughts: those marks; None takes the family's own, if it has any.
+    """
+
+    name: ClassVar[str]
+    """As the settings name it: "hermes", "mistral", "harmony"."""
+    marks: ClassVar[tuple[str, ...]] = ()
+    """All texts of its syntax that may be tokens of their own."""
+    parser: ClassVar[ParserType]
+    own_thoughts: ClassVar[ThoughtMarks | None] = None
+
+    def __init__(self, thoughts: ThoughtMarks | None = None) -> None:
+        self.thoughts = thoughts or self.own_thoughts
+        around = (self.thoughts.open.strip(), self.thoughts.close.strip()) if self.thoughts else ()
+        self.controls = frozenset((*self.marks, *around))
+        """Texts that the parser needs to see where they are control tokens; engines hide the others."""
+
+    @staticmethod
+    @abstractmethod
+    def matches(template: str, control_texts: Collection[str]) -> bool:
+        """Whether a model with this chat template and these control tokens writes so."""
 
     def open_parser(self, tools: Sequence[Tool], *, rendered_end: str = "") -> Parser:
         """Makes the parser of one answer.
@@ -39,26 +63,43 @@ class Family(Protocol):
             tools: those that were offered; with none, nothing is read as a call, only reasoning is told apart.
             rendered_end: how the prompt ends; an answer to one that ends inside a thought begins in it.
         """
-        ...
+        return type(self).parser(tools, self.thoughts, rendered_end)
 
-    def grammar(self, tools: Sequence[Tool], *, parallel: bool, thinks: bool) -> str:
-        """Writes the Lark grammar (of llguidance) of an answer that calls one of these tools, or with `parallel` several.
+    def grammar(self, tools: Sequence[Tool], *, parallel: bool, thinks: bool, rendered_end: str = "") -> str:
+        """Writes the Lark grammar of an answer that calls one of these tools, or with `parallel` several.
+
+        It is llguidance's, with two words more: `%mark "text"` is that text, or the control token of that text where the
+        vocabulary has one; `%until "text"` is anything up to and with it.
 
         Args:
             tools: those that may be called; arguments are held by `%json {schema}`.
             parallel: whether several calls may follow one another.
             thinks: whether a thought may stand before the first call.
+            rendered_end: how the prompt ends; an answer to one that ends inside a thought begins in it.
         """
-        ...
+        calls = self.call_rules(tools, parallel=parallel)
+        marks = self.thoughts
+        if marks is None or not (thinks or marks.is_open(rendered_end)):
+            return f"start: calls\n{calls}"
+        thought = f"%until {json.dumps(marks.close)} /\\n{{0,2}}/"
+        if marks.is_open(rendered_end):
+            return f"start: {thought} calls\n{calls}"
+        mark, _, rest = marks.open.partition("\n")
+        opening = f"%mark {json.dumps(mark)}" + (r' "\n"' if rest or "\n" in marks.open else "")
+        return f"start: thought? calls\nthought: {opening} {thought}\n{calls}"
 
+    @abstractmethod
+    def call_rules(self, tools: Sequence[Tool], *, parallel: bool) -> str:
+        """Writes the rules of `calls`, the whole of one call or, with `parallel`, of several; see `grammar`."""
+
+    @abstractmethod
     def triggers(self) -> tuple[str, ...]:
         """The texts behind which `call_grammar` holds; () where an answer that is free to call cannot be held."""
-        ...
 
+    @abstractmethod
     def call_grammar(self, tools: Sequence[Tool]) -> str:
-        """Writes the Lark grammar of what stands behind a trigger."""
-        ...
+        """Writes the grammar of what stands behind a trigger, as `grammar` does."""
 
+    @abstractmethod
     def write(self, calls: Sequence[WrittenCall], *, text: str = "", reasoning: str = "") -> str:
         """Writes an answer as a model of the family does, control tokens as their texts; the scripted engine speaks so."""
-        ...

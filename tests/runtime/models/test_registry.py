@@ -12,7 +12,7 @@ from crafted_gguf import LLAMA, TENSORS, make_gguf
 from impetus.runtime.engines.choice import explain_problem
 from impetus.runtime.errors import UnknownModel
 from impetus.runtime.models.model import Projector
-from impetus.runtime.models.registry import Registry
+from impetus.runtime.models.registry import ECHO, Registry
 from impetus.runtime.models.stores import PARTIAL_DIR, FolderStore, HuggingFaceStore, StarterStore
 
 
@@ -59,7 +59,7 @@ def test_the_starter_keeps_its_family_s_name() -> None:
 
 
 def test_echo_is_there_only_when_asked_for() -> None:
-    assert [model.id for model in Registry([], echo=True).scan()] == ["echo"]
+    assert [model.id for model in Registry([], builtin=[ECHO]).scan()] == ["echo"]
     assert Registry([]).scan() == ()
 
 

@@ -118,6 +118,23 @@ def test_prompts_that_begin_alike_compute_their_beginning_once(backend: LlamaBac
     assert {token.sequence for token in second.tokens} == {1, 2, 3}
 
 
+def test_a_request_that_is_sent_again_takes_over_what_the_first_one_computed(backend: LlamaBackend) -> None:
+    prompt = tuple(1000 + number % 7 for number in range(200))
+    begin(backend, 1, *prompt)
+    first = step(backend)
+    assert 0 < first.prefill_tokens < 200
+    begin(backend, 2, *prompt)
+    joined = step(backend)
+    backend.drop(1)
+    last = step(backend)
+    # The one that came second waited for the first, and went on where that was given up.
+    assert [begun.sequence for begun in (*joined.begun, *last.begun)] == [2]
+    [begun] = (*joined.begun, *last.begun)
+    assert begun.cached_tokens >= first.prefill_tokens
+    assert begun.cached_tokens + begun.report.computed_tokens == 200
+    backend.drop(2)
+
+
 COUNTING = "One, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve, thirteen, fourteen,"
 
 
