@@ -15,6 +15,7 @@ from ...runtime.request import GenerateRequest
 from ..body import read_body
 from ..dialects import ollama, ollama_embed
 from ..dialects.ollama_answers import ChatAnswer, GenerateAnswer, Stopwatch
+from ..dialects.ollama_models import to_preset
 from ..dialects.ollama_options import to_keep_alive
 from ..keys import REQUEST_ID, RUNTIME
 from ..run import ask, open_run
@@ -134,8 +135,7 @@ async def _in_pieces(pieces: Iterator[bytes]) -> web.Response:
 
 
 def _preset(request: web.Request, model: str) -> ollama.Preset:
-    del request, model
-    return ollama.Preset()
+    return to_preset(request.app[RUNTIME].stands_for(model))
 
 
 def _stopwatch(request: web.Request) -> Stopwatch:
