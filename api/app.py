@@ -19,7 +19,20 @@ from .metrics import Metrics
 from .middleware import answer_preflight, catch_errors, check_key, check_origin, error_type, give_id, note_client, stamp
 from .openapi import KeptDocument
 from .operations import Operations
-from .routes import anthropic, control, docs, embeddings, live, llama_server, lmstudio, lmstudio_v1, openai, responses
+from .routes import (
+    anthropic,
+    control,
+    docs,
+    embeddings,
+    live,
+    llama_server,
+    lmstudio,
+    lmstudio_v1,
+    ollama,
+    ollama_models,
+    openai,
+    responses,
+)
 from .status import read_status
 
 
@@ -51,6 +64,8 @@ def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
     responses.add_routes(app)
     lmstudio.add_routes(app)
     lmstudio_v1.add_routes(app)
+    ollama.add_routes(app)
+    ollama_models.add_routes(app)
     return app
 
 

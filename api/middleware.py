@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 
 from ..runtime.errors import ImpetusError
-from .dialects import anthropic_answers, lmstudio_v1
+from .dialects import anthropic_answers, lmstudio_v1, ollama_answers
 from .dialects.openai_answers import to_error
 from .errors import (
     BodyTooLarge,
@@ -42,6 +42,7 @@ _ERROR_SHAPES: tuple[tuple[str, Callable[[Failure], msgspec.Struct]], ...] = (
     ("/messages", anthropic_answers.to_error),
     ("/api/v0/", to_error),
     ("/api/v1/", lmstudio_v1.to_error),
+    ("/api/", ollama_answers.to_error),
     ("/", to_error),
 )
 """How each dialect puts an error, by the beginning of the path; the first that fits holds."""

@@ -24,12 +24,14 @@ def open_run(request: web.Request, generation: GenerateRequest) -> AsyncGenerato
     return runtime.generate(generation, record)
 
 
-async def ask(request: web.Request, model: str, question: Question, kind: type[AnswerKind]) -> AnswerKind:
+async def ask(
+    request: web.Request, model: str, question: Question, kind: type[AnswerKind], *, keep_alive_s: float | None = None
+) -> AnswerKind:
     """Opens the journal record and asks a model a question; raises as `Runtime.ask` does."""
     runtime = request.app[RUNTIME]
     record = runtime.journal.open(model=model, client=name_client(request), route=request.path)
     request[REQUEST_ID] = record.id
-    return await runtime.ask(model, question, kind, record)
+    return await runtime.ask(model, question, kind, record, keep_alive_s=keep_alive_s)
 
 
 async def run_in_turn(request: web.Request, generations: Sequence[GenerateRequest]) -> AsyncGenerator[list[Event], None]:

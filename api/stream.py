@@ -1,4 +1,4 @@
-"""Writes one answer as server-sent events: batch by batch, with heartbeats, and no longer than somebody reads them."""
+"""Writes one answer as events or lines: batch by batch, with heartbeats, and no longer than somebody reads them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ log = logging.getLogger(__name__)
 
 STALL_S = 60.0
 """How long a client may leave the bytes sent to it unread before its connection is cut."""
+SSE = "text/event-stream; charset=utf-8"
+NDJSON = "application/x-ndjson"
 _HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",
 }
@@ -54,8 +55,10 @@ class EventStream:
     cuts the connection of a client that reads nothing any more; so a batch costs no timer.
     """
 
-    def __init__(self, request: web.Request, wire: Wire, *, heartbeat_s: float, stall_s: float = STALL_S) -> None:
-        self.response = web.StreamResponse(headers=_HEADERS)
+    def __init__(
+        self, request: web.Request, wire: Wire, *, heartbeat_s: float, stall_s: float = STALL_S, content_type: str = SSE
+    ) -> None:
+        self.response = web.StreamResponse(headers={**_HEADERS, "Content-Type": content_type})
         self._request = request
         self._wire = wire
         self._heartbeat_s = heartbeat_s
@@ -124,13 +127,15 @@ class EventStream:
             await asyncio.sleep(min(due_s if due_s > 0 else self._heartbeat_s, self._stall_s))
 
 
-async def stream_answer(request: web.Request, batches: AsyncGenerator[list[Event], None], wire: Wire) -> web.StreamResponse:
+async def stream_answer(
+    request: web.Request, batches: AsyncGenerator[list[Event], None], wire: Wire, *, content_type: str = SSE
+) -> web.StreamResponse:
     """Streams a generation to its end; an error before the head is raised, a later one is the dialect's error event.
 
     Raises:
         ImpetusError: as `Runtime.generate` does, while nothing was sent yet.
     """
-    stream = EventStream(request, wire, heartbeat_s=request.app[SETTINGS].heartbeat_s)
+    stream = EventStream(request, wire, heartbeat_s=request.app[SETTINGS].heartbeat_s, content_type=content_type)
     async with stream, aclosing(batches):
         try:
             async for batch in batches:

@@ -1,24 +1,37 @@
-"""What the names in requests stand for: models, aliases from the settings, and adapters."""
+"""What the names in requests stand for: models, aliases from the settings and from clients, and adapters."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 from .config import AliasConfig
 from .errors import InvalidRequest, UnknownModel
+from .made_aliases import MadeAlias
 from .models.adapter import AdapterFile, choose_adapters
 from .models.model import Model
 from .models.registry import Registry
 from .request import Adapter, AdapterChoice
 
+_DEFAULT_TAG = ":latest"
+"""What Ollama's clients put behind a name without a tag."""
+_HOST = re.compile(r"(?:https?://)?(?:hf\.co|huggingface\.co|registry\.ollama\.ai)/(?:library/)?", re.IGNORECASE)
+
 
 class Names:
-    """Looks names up in the settings' aliases first, then among the models on the disk."""
+    """Looks names up among the aliases of the settings, those of clients, and the models on the disk, in this order."""
 
     def __init__(self, registry: Registry, aliases: Mapping[str, AliasConfig]) -> None:
         self._registry = registry
-        self._aliases = aliases
-        self._folded = {name.casefold(): name for name in aliases}
+        self._settings = aliases
+        self._aliases: dict[str, AliasConfig] = {}
+        self._folded: dict[str, str] = {}
+        self.add_made({})
+
+    def add_made(self, made: Mapping[str, MadeAlias]) -> None:
+        """Takes the aliases that clients made, in place of those they had made before."""
+        self._aliases = {**self._settings, **{name: alias for name, alias in made.items() if name not in self._settings}}
+        self._folded = {name.casefold(): name for name in reversed(self._aliases)}
 
     @property
     def adapters(self) -> tuple[AdapterFile, ...]:
@@ -26,22 +39,32 @@ class Names:
         return self._registry.adapters
 
     def resolve(self, name: str) -> Model:
-        """Finds the model that a name stands for.
+        """Finds the model that a name stands for; one with a tag, as "smollm2:latest", is also looked for without it.
 
         Raises:
             UnknownModel: none does; carries all names there are.
         """
         alias = self.find_alias(name)
         try:
-            return self._registry.resolve(name if alias is None else self._aliases[alias].model)
+            return self._find(name) if alias is None else self._registry.resolve(self._aliases[alias].model)
         except UnknownModel as error:
             if alias is not None:
                 raise UnknownModel(error.model, error.known, alias=alias) from None
             raise UnknownModel(name, (*self._aliases, *error.known)) from None
 
     def find_alias(self, name: str) -> str | None:
-        """Gives the alias that is meant by a name, as the settings write it; None where it is none."""
-        return self._folded.get(name.casefold())
+        """Gives the alias that is meant by a name, as it was written down; None where it is none."""
+        folded = name.casefold()
+        return self._folded.get(folded) or self._folded.get(folded.removesuffix(_DEFAULT_TAG))
+
+    def stands_for(self, name: str) -> AliasConfig | None:
+        """Says what an alias is; None where the name is none."""
+        alias = self.find_alias(name)
+        return None if alias is None else self._aliases[alias]
+
+    def is_in_settings(self, alias: str) -> bool:
+        """Whether an alias comes from the settings, so that no client may change it."""
+        return alias in self._settings
 
     def aliases(self) -> dict[str, Model]:
         """The aliases whose model is on the disk, and that model."""
@@ -69,3 +92,35 @@ class Names:
             return choose_adapters(choices, model, self.adapters, param=f"aliases.{alias}.lora")
         except InvalidRequest as error:
             raise InvalidRequest(f"The settings' {error.message}", param="model", code=error.code) from None
+
+    def _find(self, name: str) -> Model:
+        try:
+            return self._registry.resolve(name)
+        except UnknownModel:
+            for spelling in _other_spellings(name):
+                try:
+                    return self._registry.resolve(spelling)
+                except UnknownModel:
+                    continue
+            if (model := self._find_by_repository(name)) is not None:
+                return model
+            raise
+
+    def _find_by_repository(self, name: str) -> Model | None:
+        """Finds a model by where it was downloaded from: "owner/repo", or with a quantisation or a file behind it."""
+        repo, _, tag = _HOST.sub("", name, count=1).casefold().partition(":")
+        for model in self._registry.models:
+            marks = {"", "latest", model.path.name.casefold(), (model.header.quantization or "").casefold()}
+            if model.repo is not None and model.repo.casefold() == repo and tag in marks:
+                return model
+        return None
+
+
+def _other_spellings(name: str) -> Iterator[str]:
+    """How a name with a tag may be an id: "qwen3:8b" begins "Qwen3-8B-Q4_K_M"."""
+    bare = _HOST.sub("", name, count=1)
+    base, colon, tag = bare.rpartition(":")
+    if colon and base:
+        yield base if tag.casefold() == "latest" else f"{base}-{tag}"
+    elif bare != name:
+        yield bare

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from functools import partial
@@ -21,14 +21,16 @@ from ..hw.monitor import Monitor
 from ..hw.probes.probe import Probe
 from ..hw.profile import CapabilityProfile
 from .abilities import ability_for, check_ability
-from .config import Config, TomlValue, write_setting
+from .config import AliasConfig, Config, TomlValue, write_setting
 from .engines.choice import EngineName, choose_engine
-from .errors import ImpetusError, UnknownModel
+from .errors import ImpetusError, InvalidRequest, UnknownModel
 from .events import Admitted, CallBegun, CallDelta, Event, Finished, ReasoningDelta, TextDelta
 from .frames import Stats
 from .home import Home
 from .journal import Journal, RequestRecord
 from .logbook import LogBook
+from .made_aliases import FILE_NAME, MadeAlias, MadeAliases
+from .models import files
 from .models.adapter import AdapterFile
 from .models.download import Download, Downloads
 from .models.hub import Hub, HubFile, HubModel
@@ -42,7 +44,7 @@ from .scheduling.governor import Governor
 from .scheduling.residency import Residency
 from .scheduling.scheduler import Scheduler
 from .throughput import Throughput
-from .tuning.plan import DraftModel, LoadPlan, plan_load
+from .tuning.plan import DraftModel, LoadPlan, has_gpu, plan_load
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,8 @@ class Runtime:
         self._memory_probe = memory_probe
         self._registry = registry
         self._names = Names(registry, config.aliases)
+        self._made_aliases = MadeAliases(home.state_dir / FILE_NAME)
+        self._models_dir = models_dir
         self._models: tuple[Model, ...] = ()
         self._planned_contexts: dict[str, int | None] = {}
         """What each model would be loaded with, by its id."""
@@ -145,6 +149,57 @@ class Runtime:
     def aliases(self) -> dict[str, Model]:
         """The settings' further names for models, as far as these are on the disk."""
         return self._names.aliases()
+
+    def stands_for(self, name: str) -> AliasConfig | None:
+        """Says what an alias is, of the settings or made by a client; None where the name is none."""
+        return self._names.stands_for(name)
+
+    async def make_alias(self, name: str, alias: MadeAlias) -> None:
+        """Gives a model a further name, for good.
+
+        Raises:
+            UnknownModel: there is no such model.
+            InvalidRequest: the name is taken by a model, or by the settings.
+            ConfigError: it cannot be written down.
+        """
+        await self.scanned.wait()
+        self.resolve(alias.model)
+        known = self._names.find_alias(name)
+        if known is not None and self._names.is_in_settings(known):
+            raise InvalidRequest(f"'{name}' is an alias of the settings; change it there.", code="name_taken")
+        if any(model.id.casefold() == name.casefold() for model in self._models):
+            raise InvalidRequest(f"'{name}' is a model here; choose another name.", code="name_taken")
+        await self._write_alias(known or name, alias)
+
+    async def drop(self, name: str) -> None:
+        """Takes back a name that a client made, or removes a model from our own folder and from memory.
+
+        Raises:
+            UnknownModel: there is no such name.
+            InvalidRequest: it is of the settings, or of a store that is not ours.
+        """
+        await self.scanned.wait()
+        alias = self._names.find_alias(name)
+        if alias is not None and self._names.is_in_settings(alias):
+            raise InvalidRequest(f"'{name}' is an alias of the settings; remove it there.", code="model_not_removable")
+        if alias is not None:
+            await self._write_alias(alias, None)
+            return
+        model = self.resolve(name)
+        files.check_removable(model, self._models_dir)
+        await self._residency.unload(model.id)
+        await asyncio.to_thread(files.remove, model, self._models_dir)
+        await self.rescan()
+
+    async def plan_contexts(self, models: Sequence[Model]) -> dict[str, int]:
+        """Says how much context models would be loaded with now, by their ids, as far as that is known."""
+        plans = await asyncio.to_thread(lambda: [(model.id, self._plan(model).options.context_length) for model in models])
+        return {model_id: length for model_id, length in plans if length is not None}
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether models are computed on a GPU."""
+        return has_gpu(self.profile) and self.config.engine.gpu_layers != 0
 
     def adapters(self) -> tuple[AdapterFile, ...]:
         """The LoRA adapters on the disk, by number."""
@@ -293,6 +348,8 @@ class Runtime:
         self.config = write_setting(self.config_path, section, key, value)
 
     async def _start(self) -> None:
+        await asyncio.to_thread(self._made_aliases.read)
+        self._names.add_made(self._made_aliases.all)
         detector = HardwareDetector(self._probe)
         self.profile, _ = await asyncio.gather(asyncio.to_thread(detector.detect), self.rescan())
         await self._plan_contexts()
@@ -303,6 +360,11 @@ class Runtime:
                 await self.load(model_id)
             except ImpetusError as error:
                 log.error("%s", error.message)
+
+    async def _write_alias(self, name: str, alias: MadeAlias | None) -> None:
+        await asyncio.to_thread(self._made_aliases.write, name, alias)
+        self._names.add_made(self._made_aliases.all)
+        self._changed()
 
     def _first_model(self) -> str | None:
         """The configured model, else the one model there is, else the starter."""

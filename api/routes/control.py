@@ -28,6 +28,8 @@ from ..version import VERSION
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MOST_REQUESTS = 500
+_OLLAMA_PORT = 11434
+_OLLAMA_WORDS = "Ollama is running"
 _WELCOME = f"""Impetus {VERSION} serves language models here.
 
 Point an OpenAI client at the address of this page with /v1 behind it.
@@ -58,9 +60,11 @@ def add_routes(app: web.Application) -> None:
     operations.describe(listen, body=LISTEN, answer=AddressEntry)
 
 
-async def welcome(_request: web.Request) -> web.Response:
-    """Says what this is."""
-    return web.Response(text=_WELCOME)
+async def welcome(request: web.Request) -> web.Response:
+    """Says what this is; at Ollama's port in the words that Ollama's clients look for."""
+    transport = request.transport
+    name = transport.get_extra_info("sockname") if transport is not None else None
+    return web.Response(text=_OLLAMA_WORDS if name is not None and name[1] == _OLLAMA_PORT else _WELCOME)
 
 
 async def health(_request: web.Request) -> web.Response:
