@@ -10,11 +10,11 @@ from aiohttp import web
 from ..runtime.config import ServerConfig
 from ..runtime.runtime import Runtime
 from .body import MIB
-from .chats import Chats
-from .keys import CHATS, METRICS, RUNTIME, SETTINGS, STARTED_EPOCH_S
+from .kept import keep_chats, keep_files
+from .keys import CHATS, FILES, METRICS, RUNTIME, SETTINGS, STARTED_EPOCH_S
 from .metrics import Metrics
 from .middleware import answer_preflight, catch_errors, check_key, check_origin, give_id, stamp
-from .routes import control, embeddings, llama_server, lmstudio, lmstudio_v1, openai
+from .routes import control, embeddings, llama_server, lmstudio, lmstudio_socket, lmstudio_v1, openai
 
 
 def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
@@ -26,7 +26,8 @@ def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
     app[RUNTIME] = runtime
     app[SETTINGS] = settings
     app[STARTED_EPOCH_S] = time.time()
-    app[CHATS] = Chats()
+    app[CHATS] = keep_chats()
+    app[FILES] = keep_files()
     app.on_response_prepare.append(stamp)
     app.cleanup_ctx.append(_keep_metrics)
     control.add_routes(app)
@@ -35,6 +36,7 @@ def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
     llama_server.add_routes(app)
     lmstudio.add_routes(app)
     lmstudio_v1.add_routes(app)
+    lmstudio_socket.add_routes(app)
     return app
 
 

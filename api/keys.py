@@ -6,13 +6,14 @@ from aiohttp import web
 
 from ..runtime.config import ServerConfig
 from ..runtime.runtime import Runtime
-from .chats import Chats
+from .kept import Chats, Files, Kept
 from .metrics import Metrics
 
 RUNTIME = web.AppKey("RUNTIME", Runtime)
 SETTINGS = web.AppKey("SETTINGS", ServerConfig)
 METRICS = web.AppKey("METRICS", Metrics)
-CHATS = web.AppKey("CHATS", Chats)
+CHATS: web.AppKey[Chats] = web.AppKey("CHATS", Kept)
+FILES: web.AppKey[Files] = web.AppKey("FILES", Kept)
 STARTED_EPOCH_S = web.AppKey("STARTED_EPOCH_S", float)
 """When the application was made, by the wall clock."""
 

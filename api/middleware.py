@@ -33,8 +33,10 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-OPEN_PATHS = frozenset({"/", "/health"})
-"""What is answered without a key."""
+OPEN_PATHS = frozenset(
+    {"/", "/health", "/lmstudio-greeting", "/llm", "/embedding", "/system", "/files", "/repository", "/diagnostics"}
+)
+"""What is answered without a key; the sockets among them ask for it themselves, as their clients send no headers."""
 _ERROR_SHAPES: tuple[tuple[str, Callable[[Failure], msgspec.Struct]], ...] = (
     ("/api/v0/", to_error),
     ("/api/v1/", lmstudio_v1.to_error),
@@ -116,7 +118,7 @@ async def answer_preflight(request: web.Request, handler: Handler) -> web.Stream
 async def check_key(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Asks for the key where one is set: `Authorization: Bearer …` or `x-api-key: …`."""
     key = request.app[SETTINGS].api_key
-    if key and request.path not in OPEN_PATHS and not _holds_key(request, key):
+    if key and request.path not in OPEN_PATHS and not holds_key(request, key):
         raise KeyRefused("The API key is missing or wrong. Send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.")
     return await handler(request)
 
@@ -129,7 +131,8 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _holds_key(request: web.Request, key: str) -> bool:
+def holds_key(request: web.Request, key: str) -> bool:
+    """Whether a request's headers have the key."""
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
     given = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), key.encode())

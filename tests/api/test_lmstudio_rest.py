@@ -6,9 +6,6 @@ import json
 
 import pytest
 
-from impetus.api.chats import Chats
-from impetus.runtime.request import Message, TextPart
-
 MESSAGES = [{"role": "user", "content": "one two three"}]
 ECHO_CONTEXT = 131_072
 
@@ -214,20 +211,3 @@ async def test_v1_chat_streams_named_events_and_the_whole_answer_last(live) -> N
     assert result["output"] == [{"type": "message", "content": "one two"}]
     again = {"model": "echo", "input": "x", "previous_response_id": result["response_id"]}
     assert (await post(live, "/api/v1/chat", again))["stats"]["input_tokens"] == 2 + 2 + 1
-
-
-def _chat(words: str) -> tuple[Message, ...]:
-    return (Message("user", (TextPart(words),)),)
-
-
-def test_the_chats_unused_for_longest_make_room() -> None:
-    chats = Chats(most_chats=2, most_bytes=100)
-    chats.keep("a", _chat("a"))
-    chats.keep("b", _chat("b"))
-    assert chats.find("a") == _chat("a")
-    chats.keep("c", _chat("c"))
-    assert (chats.find("a"), chats.find("b"), chats.find("c")) == (_chat("a"), None, _chat("c"))
-    chats.keep("d", _chat("d" * 99))
-    assert (chats.find("a"), chats.find("c"), chats.find("d")) == (None, _chat("c"), _chat("d" * 99))
-    chats.keep("e", _chat("e" * 101))
-    assert chats.find("e") is None
