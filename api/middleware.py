@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
@@ -13,6 +12,7 @@ import msgspec
 from aiohttp import web
 
 from ..runtime.errors import ImpetusError
+from ..runtime.loopback import is_loopback
 from .dialects import lmstudio_v1
 from .dialects.openai_answers import to_error
 from .errors import (
@@ -121,14 +121,6 @@ async def check_key(request: web.Request, handler: Handler) -> web.StreamRespons
     if key and request.path not in OPEN_PATHS and not holds_key(request, key):
         raise KeyRefused("The API key is missing or wrong. Send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.")
     return await handler(request)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server on this host."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def holds_key(request: web.Request, key: str) -> bool:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from ..runtime.config import ServerConfig
+from ..runtime.loopback import is_loopback
 from ..runtime.runtime import Runtime
 from .ports import find_holder
 
@@ -59,7 +60,6 @@ class ApiServer:
 
         from .app import make_app
         from .http_log import open_http_log
-        from .middleware import is_loopback
 
         if not is_loopback(self._settings.host) and not self._settings.api_key:
             self._fail(

@@ -30,6 +30,7 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cors_origins: list[str] = []
     max_body_mb: int = 32
     heartbeat_s: float = 5.0
+    common_names: Literal["auto", "on", "off"] = "auto"
 
 
 class ModelsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

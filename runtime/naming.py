@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from .config import AliasConfig
@@ -10,6 +11,18 @@ from .models.adapter import AdapterFile, choose_adapters
 from .models.model import Model
 from .models.registry import Registry
 from .request import Adapter, AdapterChoice
+
+_COMMON = re.compile(
+    r"(?:(?:openai|anthropic|google)/)?(?:(?:chat)?gpt-\d.*|chatgpt-.*|o\d(?:-.*)?|codex-.*|claude-.*|gemini-.*)"
+    r"|default|local-model",
+    re.IGNORECASE,
+)
+"""Hosted models, whose weights nobody has, and words for any model; gpt-oss is not among them."""
+
+
+def is_common(name: str) -> bool:
+    """Whether clients ask by this name for whatever model there is."""
+    return not name or _COMMON.fullmatch(name) is not None
 
 
 class Names:

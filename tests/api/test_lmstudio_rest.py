@@ -211,3 +211,14 @@ async def test_v1_chat_streams_named_events_and_the_whole_answer_last(live) -> N
     assert result["output"] == [{"type": "message", "content": "one two"}]
     again = {"model": "echo", "input": "x", "previous_response_id": result["response_id"]}
     assert (await post(live, "/api/v1/chat", again))["stats"]["input_tokens"] == 2 + 2 + 1
+
+
+async def test_a_common_name_is_answered_by_the_real_one(live) -> None:
+    await live.runtime.load("echo")
+    for path in ("/v1/chat/completions", "/api/v0/chat/completions"):
+        assert (await post(live, path, {"model": "gpt-4o", "messages": MESSAGES}))["model"] == "echo"
+    assert (await get(live, "/v1/models/gpt-4o"))["id"] == "echo"
+    chat = await post(live, "/api/v1/chat", {"model": "claude-sonnet-4-5", "input": "x"})
+    assert chat["model_instance_id"] == "echo"
+    error = (await post(live, "/v1/chat/completions", {"model": "ecko", "messages": MESSAGES}, status=404))["error"]
+    assert "Did you mean 'echo'?" in error["message"]
