@@ -104,6 +104,11 @@ class Settings:
         """Whether the conversation is plain text that is to be continued."""
 
     @property
+    def has_template(self) -> bool:
+        """Whether the client brings a template of its own."""
+        return "promptTemplate" in self._values and not self.completes
+
+    @property
     def config(self) -> KvConfig:
         """All of them, to be sent back."""
         return KvConfig(tuple(KvField(_PREFIX + key, value) for key, value in self._values.items()))

@@ -78,6 +78,7 @@ class PredictBody(msgspec.Struct, frozen=True, rename="camel"):
     model_specifier: Specifier
     history: History
     prediction_config_stack: KvStack = KvStack()
+    fuzzy_preset_identifier: str | None = None
 
 
 class CompleteBody(msgspec.Struct, frozen=True, rename="camel"):
@@ -104,6 +105,11 @@ class TemplateBody(msgspec.Struct, frozen=True):
 
 def to_request(body: PredictBody, settings: Settings, model: str, find_file: FindFile) -> GenerateRequest:
     """Translates a conversation; raises InvalidRequest."""
+    if body.fuzzy_preset_identifier:
+        raise InvalidRequest("There are no presets here.", param="preset", code="unsupported_parameter")
+    if settings.has_template:
+        why = "The model's own prompt template is used; others are not supported by this server."
+        raise InvalidRequest(why, param="promptTemplate", code="unsupported_parameter")
     messages = to_messages(body.history, find_file)
     if settings.completes:
         return _request(settings, TextPrompt("".join(message.text for message in messages)), model)

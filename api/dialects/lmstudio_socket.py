@@ -46,7 +46,7 @@ class ChannelCreate(msgspec.Struct, frozen=True, tag_field="type", tag="channelC
     creation_parameter: msgspec.Raw = NOTHING
 
 
-class ChannelSend(msgspec.Struct, frozen=True, tag_field="type", tag="channelSend", rename="camel"):
+class ChannelSend(msgspec.Struct, frozen=True, tag_field="type", tag="channelSend", rename="camel", omit_defaults=True):
     """Says something on a channel."""
 
     channel_id: int

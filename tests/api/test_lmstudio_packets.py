@@ -192,6 +192,14 @@ def test_a_completion_is_plain_text() -> None:
     assert ask(CompletionEndpoint("echo", "Once upon")).prompt == TextPrompt("Once upon")
 
 
+def test_templates_of_ones_own_and_presets_are_refused() -> None:
+    chat = Chat.from_history("x")
+    with pytest.raises(InvalidRequest, match="own prompt template"):
+        ask(ChatResponseEndpoint("echo", chat, None, {"promptTemplate": {"type": "manual", "stopStrings": []}}))
+    with pytest.raises(InvalidRequest, match="no presets"):
+        ask(ChatResponseEndpoint("echo", chat, None, None, "mine"))
+
+
 def test_thinking_and_a_forced_call_are_asked_for() -> None:
     settings = stack(
         ("reasoning.enableThinking", True),
