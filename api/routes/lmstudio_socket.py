@@ -99,7 +99,12 @@ class Connection:
                 await asyncio.wait(self._tasks)
 
     async def _answer(self, said: wire.ToServer) -> None:
+        full = len(self._tasks) >= MOST_OPEN
         match said:
+            case wire.RpcCall() if full:
+                await self._send(wire.RpcError(said.call_id, self._explain(_too_many())))
+            case wire.ChannelCreate() if full:
+                await self._send(wire.ChannelError(said.channel_id, self._explain(_too_many())))
             case wire.RpcCall():
                 self._begin(self._run_call(said), f"call {said.endpoint}")
             case wire.ChannelCreate():
@@ -138,7 +143,6 @@ class Connection:
 
     async def _run_call(self, said: wire.RpcCall) -> None:
         try:
-            self._check_room()
             call = self._namespace.calls.get(said.endpoint)
             if call is None:
                 raise InvalidRequest(_no_endpoint(said.endpoint)[0], code="unknown_endpoint")
@@ -150,7 +154,6 @@ class Connection:
 
     async def _run_channel(self, said: wire.ChannelCreate, channel: Channel) -> None:
         try:
-            self._check_room()
             serve = self._namespace.channels.get(said.endpoint)
             if serve is None:
                 raise InvalidRequest(_no_endpoint(said.endpoint)[0], code="unknown_endpoint")
@@ -161,10 +164,6 @@ class Connection:
             await self._send(wire.ChannelClose(said.channel_id))
         finally:
             del self._channels[said.channel_id]
-
-    def _check_room(self) -> None:
-        if len(self._tasks) > MOST_OPEN:
-            raise Overloaded(f"More than {MOST_OPEN} calls and channels are open on this connection.")
 
     def _explain(self, error: Exception) -> wire.ErrorBody:
         if isinstance(error, ImpetusError):
@@ -192,6 +191,10 @@ async def _send(socket: web.WebSocketResponse, message: wire.FromServer) -> None
             await socket.send_str(msgspec.json.encode(message).decode())
         except ConnectionError:
             log.debug("a client of LM Studio's API left before its answer")
+
+
+def _too_many() -> Overloaded:
+    return Overloaded(f"{MOST_OPEN} calls and channels are open on this connection; more are not served at a time.")
 
 
 def _no_endpoint(name: str) -> tuple[str, str]:

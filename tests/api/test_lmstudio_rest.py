@@ -152,6 +152,8 @@ async def test_v1_words_errors_as_lm_studio_does(live) -> None:
     }
     error = (await get(live, "/api/v1/models/download/status/job_1", status=404))["error"]
     assert error["type"] == "job_not_found"
+    error = (await post(live, "/api/v1/models/download", {"model": "no reference"}, status=400))["error"]
+    assert (error["type"], error["param"]) == ("invalid_request", "model")
     error = (await get(live, "/api/v1/nothing", status=404))["error"]
     assert error["type"] == "invalid_request"
 

@@ -166,6 +166,18 @@ async def test_what_is_not_understood_is_answered_and_the_connection_goes_on(liv
     await socket.close()
 
 
+async def test_a_connection_holds_so_many_channels_and_no_more(live) -> None:
+    socket = await connect(live, "/system")
+    await socket.receive_json()
+    for channel in range(65):
+        await socket.send_json({"type": "channelCreate", "endpoint": "alive", "channelId": channel})
+    refused = await socket.receive_json()
+    assert (refused["type"], refused["channelId"]) == ("channelError", 64)
+    await socket.send_json({"type": "channelSend", "channelId": 0, "message": {"type": "stop"}})
+    assert await socket.receive_json() == {"type": "channelClose", "channelId": 0}
+    await socket.close()
+
+
 async def test_a_client_that_leaves_stops_its_answers(live) -> None:
     socket = await connect(live, "/llm")
     await socket.receive_json()
