@@ -11,9 +11,9 @@ from aiohttp import web
 from ..runtime.config import ServerConfig
 from ..runtime.runtime import Runtime
 from .body import MIB
-from .chats import Chats
 from .extra_ports import ExtraPorts
-from .keys import CHATS, DOCUMENT, EXTRA_PORTS, LIVE, METRICS, OPERATIONS, RUNTIME, SETTINGS, STARTED_EPOCH_S
+from .kept import keep_chats, keep_files
+from .keys import CHATS, DOCUMENT, EXTRA_PORTS, FILES, LIVE, METRICS, OPERATIONS, RUNTIME, SETTINGS, STARTED_EPOCH_S
 from .live import LiveFeed
 from .metrics import Metrics
 from .middleware import answer_preflight, catch_errors, check_key, check_origin, error_type, give_id, note_client, stamp
@@ -27,6 +27,7 @@ from .routes import (
     live,
     llama_server,
     lmstudio,
+    lmstudio_socket,
     lmstudio_v1,
     ollama,
     ollama_models,
@@ -50,7 +51,8 @@ def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
     app[EXTRA_PORTS] = ExtraPorts()
     app[LIVE] = LiveFeed(runtime, read_status=partial(read_status, app))
     app[EXTRA_PORTS].listen(app[LIVE].changed)
-    app[CHATS] = Chats()
+    app[CHATS] = keep_chats()
+    app[FILES] = keep_files()
     app.on_response_prepare.append(stamp)
     app.cleanup_ctx.append(_keep_metrics)
     app.on_shutdown.append(_end_live)
@@ -66,6 +68,7 @@ def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
     lmstudio_v1.add_routes(app)
     ollama.add_routes(app)
     ollama_models.add_routes(app)
+    lmstudio_socket.add_routes(app)
     return app
 
 

@@ -6,8 +6,8 @@ from aiohttp import web
 
 from ..runtime.config import ServerConfig
 from ..runtime.runtime import Runtime
-from .chats import Chats
 from .extra_ports import ExtraPorts
+from .kept import Chats, Files, Kept
 from .live import LiveFeed
 from .metrics import Metrics
 from .openapi import KeptDocument
@@ -20,7 +20,8 @@ EXTRA_PORTS = web.AppKey("EXTRA_PORTS", ExtraPorts)
 LIVE = web.AppKey("LIVE", LiveFeed)
 OPERATIONS = web.AppKey("OPERATIONS", Operations)
 DOCUMENT = web.AppKey("DOCUMENT", KeptDocument)
-CHATS = web.AppKey("CHATS", Chats)
+CHATS: web.AppKey[Chats] = web.AppKey("CHATS", Kept)
+FILES: web.AppKey[Files] = web.AppKey("FILES", Kept)
 STARTED_EPOCH_S = web.AppKey("STARTED_EPOCH_S", float)
 """When the application was made, by the wall clock."""
 

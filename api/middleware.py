@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
@@ -14,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from ..runtime.errors import ImpetusError
+from ..runtime.loopback import is_loopback
 from .dialects import anthropic_answers, lmstudio_v1, ollama_answers
 from .dialects.openai_answers import to_error
 from .errors import (
@@ -35,8 +35,22 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-OPEN_PATHS = frozenset({"/", "/health", "/docs", "/openapi.json"})
-"""What is answered without a key."""
+OPEN_PATHS = frozenset(
+    {
+        "/",
+        "/health",
+        "/docs",
+        "/openapi.json",
+        "/lmstudio-greeting",
+        "/llm",
+        "/embedding",
+        "/system",
+        "/files",
+        "/repository",
+        "/diagnostics",
+    }
+)
+"""What is answered without a key; the sockets among them ask for it themselves, as their clients send no headers."""
 _ERROR_SHAPES: tuple[tuple[str, Callable[[Failure], msgspec.Struct]], ...] = (
     ("/v1/messages", anthropic_answers.to_error),
     ("/messages", anthropic_answers.to_error),
@@ -122,7 +136,7 @@ async def answer_preflight(request: web.Request, handler: Handler) -> web.Stream
 async def check_key(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Asks for the key where one is set: `Authorization: Bearer …` or `x-api-key: …`."""
     key = request.app[SETTINGS].api_key
-    if key and request.path not in OPEN_PATHS and not _holds_key(request, key):
+    if key and request.path not in OPEN_PATHS and not holds_key(request, key):
         raise KeyRefused("The API key is missing or wrong. Send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.")
     return await handler(request)
 
@@ -142,15 +156,8 @@ def error_type(path: str) -> type[msgspec.Struct]:
     return type(_shape_of(path)(Failure(500, "", "")))
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server on this host."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _holds_key(request: web.Request, key: str) -> bool:
+def holds_key(request: web.Request, key: str) -> bool:
+    """Whether a request's headers have the key."""
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
     given = (bearer.strip() if scheme.lower() == "bearer" else "", request.headers.get("x-api-key", ""))
     # A client may have been given a token and a key; either will do.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from ..runtime.config import ServerConfig
 from ..runtime.errors import InvalidRequest
+from ..runtime.loopback import is_loopback
 from ..runtime.runtime import Runtime
 from .ports import find_holder
 
@@ -74,7 +75,6 @@ class ApiServer:
         from .app import make_app
         from .http_log import open_http_log
         from .keys import EXTRA_PORTS
-        from .middleware import is_loopback
 
         if not is_loopback(self._settings.host) and not self._settings.api_key:
             self._fail(

@@ -35,6 +35,7 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     store_max_responses: int = 1000
     store_max_mb: int = 64
     store_max_days: float = 30.0
+    common_names: Literal["auto", "on", "off"] = "auto"
 
 
 class ModelsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,6 +16,17 @@ from .request import Adapter, AdapterChoice
 _DEFAULT_TAG = ":latest"
 """What Ollama's clients put behind a name without a tag."""
 _HOST = re.compile(r"(?:https?://)?(?:hf\.co|huggingface\.co|registry\.ollama\.ai)/(?:library/)?", re.IGNORECASE)
+_COMMON = re.compile(
+    r"(?:(?:openai|anthropic|google)/)?(?:(?:chat)?gpt-\d.*|chatgpt-.*|o\d(?:-.*)?|codex-.*|claude-.*|gemini-.*)"
+    r"|default|local-model",
+    re.IGNORECASE,
+)
+"""Hosted models, whose weights nobody has, and words for any model; gpt-oss is not among them."""
+
+
+def is_common(name: str) -> bool:
+    """Whether clients ask by this name for whatever model there is."""
+    return not name or _COMMON.fullmatch(name) is not None
 
 
 class Names:

@@ -29,6 +29,7 @@ from .frames import Stats
 from .home import Home
 from .journal import Journal, RequestRecord
 from .logbook import LogBook
+from .loopback import is_loopback
 from .made_aliases import FILE_NAME, MadeAlias, MadeAliases
 from .models import files
 from .models.adapter import AdapterFile
@@ -36,7 +37,7 @@ from .models.download import Download, Downloads
 from .models.hub import Hub, HubFile, HubModel
 from .models.model import Model, ModelStatus
 from .models.registry import Registry
-from .naming import Names
+from .naming import Names, is_common
 from .questions import AnswerKind, Embedded, Question, Ranked
 from .request import GenerateRequest
 from .scheduling.choices import generate_choices
@@ -143,8 +144,17 @@ class Runtime:
         )
 
     def resolve(self, model: str) -> Model:
-        """Finds the model that a name or an alias stands for; raises UnknownModel, with those there are."""
-        return self._names.resolve(model)
+        """Finds the model that a name stands for in requests; raises UnknownModel, with those there are.
+
+        Ids and aliases win; then a name that clients use for any model may stand for the one that is meant.
+        """
+        try:
+            return self._names.resolve(model)
+        except UnknownModel:
+            meant = self._find_meant() if is_common(model) and self._takes_common_names() else None
+            if meant is None:
+                raise
+            return meant
 
     def aliases(self) -> dict[str, Model]:
         """The settings' further names for models, as far as these are on the disk."""
@@ -225,7 +235,7 @@ class Runtime:
     async def load(self, model_id: str) -> None:
         """Brings a model into memory; raises UnknownModel, UnservableModel, LoadFailed or Overloaded."""
         await self.scanned.wait()
-        await self._residency.load(self.resolve(model_id))
+        await self._residency.load(self._names.resolve(model_id))
 
     def keep(self, model_id: str, keep_alive_s: float) -> None:
         """Says how long a loaded model stays in memory unused; infinity is for good. Raises UnknownModel."""
@@ -233,12 +243,12 @@ class Runtime:
 
     async def unload(self, model_id: str) -> None:
         """Takes a model out of memory; raises UnknownModel."""
-        await self._residency.unload(self.resolve(model_id).id)
+        await self._residency.unload(self._names.resolve(model_id).id)
 
     async def switch(self, model_id: str) -> None:
         """Unloads every other model and loads this one; raises as `load` does."""
         await self.scanned.wait()
-        await self._residency.switch(self.resolve(model_id))
+        await self._residency.switch(self._names.resolve(model_id))
 
     async def generate(self, request: GenerateRequest, record: RequestRecord) -> AsyncGenerator[list[Event], None]:
         """Runs one request; the model is loaded first if need be. Closing the generator cancels the request.
@@ -380,6 +390,27 @@ class Runtime:
             return (starters or servable)[0].id
         return None
 
+    def _takes_common_names(self) -> bool:
+        server = self.config.server
+        return server.common_names == "on" or (server.common_names == "auto" and is_loopback(server.host))
+
+    def _find_meant(self) -> Model | None:
+        """The model that is meant by a name for any: the configured one, else the one in memory, else the one there is."""
+        try:
+            if self.config.models.default:
+                return self._names.resolve(self.config.models.default)
+            here = [
+                status.model
+                for status in self.statuses()
+                if status.state in {"ready", "loading"} and status.model.header.ability == "text"
+            ]
+            if here:
+                return here[0] if len(here) == 1 else None
+            first = self._first_model()
+            return None if first is None else self._names.resolve(first)
+        except UnknownModel:
+            return None
+
     def _next_engine(self) -> EngineName | None:
         """The engine of a model that is not in memory; None where nothing is left to be loaded, or nothing is to stand by."""
         if not self.config.engine.standby:
@@ -407,7 +438,7 @@ class Runtime:
         if not name:
             return None
         try:
-            return DraftModel(self.resolve(name))
+            return DraftModel(self._names.resolve(name))
         except UnknownModel as error:
             return DraftModel(None, error.message)
 

@@ -12,8 +12,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from ...runtime.errors import DownloadError, InvalidRequest
 from ...runtime.models.download import Download, DownloadState
 from ...runtime.models.model import ModelStatus
+from ...runtime.models.reference import parse_reference
 from ..errors import Failure
 from .lmstudio_facts import Domain, takes_tools, to_bits, to_domain, to_longest, to_publisher, to_size
 
@@ -164,8 +166,13 @@ def to_load_answer(status: ModelStatus, name: str, *, echo: bool) -> LoadAnswer:
 
 
 def to_reference(body: DownloadBody) -> str:
-    """Gives what is to be downloaded, as the runtime takes it."""
-    return f"{body.model}:{body.quantization}" if body.quantization else body.model
+    """Gives what is to be downloaded, as the runtime takes it; raises InvalidRequest where it names nothing."""
+    reference = f"{body.model}:{body.quantization}" if body.quantization else body.model
+    try:
+        parse_reference(reference)
+    except DownloadError as error:
+        raise InvalidRequest(error.message, param="model", code="invalid_value") from error
+    return reference
 
 
 def to_job_answer(download: Download, now: datetime) -> JobAnswer:

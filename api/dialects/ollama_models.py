@@ -299,7 +299,7 @@ def to_made_alias(body: CreateBody, base: str, under: AliasConfig | None) -> Mad
     Args:
         body: what a client wants.
         base: the id of the model.
-        under: what the name that it is made from is an alias of; its system message and parameters hold where no others are given.
+        under: what the name that it is made from is an alias of; what it says holds where nothing else is given.
 
     Raises:
         InvalidRequest: something is wanted that is not kept.

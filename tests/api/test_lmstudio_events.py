@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from impetus.api.dialects.lmstudio_chat import CHAT, Reply, to_request
 from impetus.api.dialects.lmstudio_events import ChatStream
 from impetus.api.dialects.lmstudio_facts import Reckoning, to_bits, to_size
 from impetus.api.dialects.lmstudio_v0 import StatsStream
+from impetus.api.dialects.lmstudio_v1 import to_job_answer
 from impetus.api.errors import Failure
 from impetus.runtime.events import Admitted, CallBegun, CallDelta, Event, Finished, ReasoningDelta, TextDelta
+from impetus.runtime.models.download import Download
 from impetus.runtime.models.model import ModelStatus
 from impetus.runtime.models.registry import ECHO
 from impetus.runtime.request import ChatPrompt, ImagePart, Message, TextPart, Thinking
@@ -197,6 +202,25 @@ def test_why_an_answer_ended(finished: Finished, reason: str) -> None:
     reckoning.add([ADMITTED, finished])
     assert reckoning.stop_reason == reason
     assert reckoning.tokens_per_s is None
+
+
+def test_a_download_is_a_job_with_its_times() -> None:
+    download = Download("download-1", "o/r", "o/r", total_bytes=1000, done_bytes=400, state="downloading", started_epoch_s=0.5)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    running = to_job_answer(replace(download, rate_bytes_per_s=60.0), now)
+    assert msgspec.to_builtins(running) == {
+        "job_id": "download-1",
+        "status": "downloading",
+        "bytes_per_second": 60.0,
+        "estimated_completion": "2026-01-01T00:00:10.000Z",
+        "total_size_bytes": 1000,
+        "downloaded_bytes": 400,
+        "started_at": "1970-01-01T00:00:00.500Z",
+    }
+    done = to_job_answer(replace(download, state="done", done_bytes=1000, ended_epoch_s=2.0), now)
+    assert (done.status, done.completed_at, done.estimated_completion) == ("completed", "1970-01-01T00:00:02.000Z", None)
+    failed = to_job_answer(replace(download, state="failed", ended_epoch_s=2.0, error="No network."), now)
+    assert (failed.status, failed.completed_at, failed.error) == ("failed", None, "No network.")
 
 
 def test_names_of_quantisations_and_sizes() -> None:

@@ -6,9 +6,6 @@ import json
 
 import pytest
 
-from impetus.api.chats import Chats
-from impetus.runtime.request import Message, TextPart
-
 MESSAGES = [{"role": "user", "content": "one two three"}]
 ECHO_CONTEXT = 131_072
 
@@ -155,6 +152,8 @@ async def test_v1_words_errors_as_lm_studio_does(live) -> None:
     }
     error = (await get(live, "/api/v1/models/download/status/job_1", status=404))["error"]
     assert error["type"] == "job_not_found"
+    error = (await post(live, "/api/v1/models/download", {"model": "no reference"}, status=400))["error"]
+    assert (error["type"], error["param"]) == ("invalid_request", "model")
     error = (await get(live, "/api/v1/nothing", status=404))["error"]
     assert error["type"] == "invalid_request"
 
@@ -216,18 +215,12 @@ async def test_v1_chat_streams_named_events_and_the_whole_answer_last(live) -> N
     assert (await post(live, "/api/v1/chat", again))["stats"]["input_tokens"] == 2 + 2 + 1
 
 
-def _chat(words: str) -> tuple[Message, ...]:
-    return (Message("user", (TextPart(words),)),)
-
-
-def test_the_chats_unused_for_longest_make_room() -> None:
-    chats = Chats(most_chats=2, most_bytes=100)
-    chats.keep("a", _chat("a"))
-    chats.keep("b", _chat("b"))
-    assert chats.find("a") == _chat("a")
-    chats.keep("c", _chat("c"))
-    assert (chats.find("a"), chats.find("b"), chats.find("c")) == (_chat("a"), None, _chat("c"))
-    chats.keep("d", _chat("d" * 99))
-    assert (chats.find("a"), chats.find("c"), chats.find("d")) == (None, _chat("c"), _chat("d" * 99))
-    chats.keep("e", _chat("e" * 101))
-    assert chats.find("e") is None
+async def test_a_common_name_is_answered_by_the_real_one(live) -> None:
+    await live.runtime.load("echo")
+    for path in ("/v1/chat/completions", "/api/v0/chat/completions"):
+        assert (await post(live, path, {"model": "gpt-4o", "messages": MESSAGES}))["model"] == "echo"
+    assert (await get(live, "/v1/models/gpt-4o"))["id"] == "echo"
+    chat = await post(live, "/api/v1/chat", {"model": "claude-sonnet-4-5", "input": "x"})
+    assert chat["model_instance_id"] == "echo"
+    error = (await post(live, "/v1/chat/completions", {"model": "ecko", "messages": MESSAGES}, status=404))["error"]
+    assert "Did you mean 'echo'?" in error["message"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from ...frames import LoadOptions
 from ...questions import Question
 from ...request import GenerateRequest
+from ..chat.forms import open_form
 from ..constraint.matcher import ConstraintFailed
 from ..constraint.vocabulary import ConstraintVocabulary
 from ..draft.cost import TILE_TOKENS
@@ -135,7 +136,7 @@ class LlamaBackend:
             options.max_sequences,
             vocabulary.size,
             ENGINE,
-            model.details() | {"chat template": self._prompts.about},
+            model.details() | {"chat template": self._prompts.conversation.about},
         )
 
     def admit(self, request: GenerateRequest) -> Admission:
@@ -146,9 +147,12 @@ class LlamaBackend:
                 self._model.open_adapter(adapter.path)
             except LoadError as error:
                 raise Refusal("invalid", str(error), param="lora") from error
-        form = None if request.constraint is None else self._constraints.compile(request.constraint)
         prompt = self._prompts.read(request)
-        return LlamaAdmission(prompt.ids, self._prompts.stop, form, pictures=prompt.pictures)
+        form = open_form(self._constraints, request.constraint, prompt.written)
+        stop = () if prompt.written is None else self._prompts.conversation.stop
+        parser = None if prompt.written is None else prompt.written.parser
+        shown = self._prompts.shown(prompt.written)
+        return LlamaAdmission(prompt.ids, stop, form, parser, pictures=prompt.pictures, shown=shown)
 
     def answer(self, question: Question) -> Work:
         """Answers what needs no computing, at once."""
@@ -170,7 +174,8 @@ class LlamaBackend:
             constraint=admission.form,
         )
         room = min(context_length, request.context_limit or context_length)
-        generating = Generating(sequence, tokens, sampler, request, room=room, pictures=pictures)
+        shown = admission.shown if isinstance(admission, LlamaAdmission) else frozenset[int]()
+        generating = Generating(sequence, tokens, sampler, request, room=room, pictures=pictures, shown=shown)
         self._sequences[sequence] = generating
         if not pictures:  # a guess could name their tokens
             self._guesses.begin(generating, request)

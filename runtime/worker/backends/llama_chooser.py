@@ -50,5 +50,6 @@ class Chooser:
             return None
         top = sequence.top_logprobs
         logprob = None if top is None else read_logprob(context, index, vocabulary, token=token, top=top)
-        outcome.tokens.append(Sampled(sequence.number, vocabulary.piece(token), logprob=logprob))
+        piece = vocabulary.bytes_of(token) if token in sequence.shown else vocabulary.piece(token)
+        outcome.tokens.append(Sampled(sequence.number, piece, logprob=logprob))
         return token

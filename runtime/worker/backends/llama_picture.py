@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...frames import LoadOptions
+from ..chat.conversation import Written
 from .backend import Admission, LoadError
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class PromptTokens:
     """Those of pictures are negative."""
     pictures: tuple[Picture, ...] = ()
     """In order."""
+    written: Written | None = None
+    """What belongs to a conversation's answer; None for other prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class LlamaAdmission(Admission):
     """A prompt with its pictures."""
 
     pictures: tuple[Picture, ...] = ()
+    shown: frozenset[int] = frozenset()
+    """Control tokens whose texts belong to the answer."""
 
 
 def open_projector(options: LoadOptions, model: LlamaModel) -> Projector | None:

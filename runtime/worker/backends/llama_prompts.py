@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ...request import ChatPrompt, FillPrompt, GenerateRequest, ImagePart, Message, TextPrompt, TokenPrompt
+from ..chat.conversation import Conversation, Written
 from ..prefix.normalise import normalise
-from ..prompt import CHATML, CHATML_STOP, ChatTemplate, Segment
+from ..prompt import Segment
 from .backend import PromptTooLong, Refusal
 from .llama_fill import FillTokens, fill_tokens
 from .llama_picture import Picture, PromptTokens
@@ -43,19 +46,14 @@ class PromptReader:
         self._context_length = context_length
         self._fill = fill
         self._normalised = normalised
-        self._template = ChatTemplate(
-            template or CHATML,
+        self.conversation = Conversation(
+            template,
             bos=vocabulary.text_of(vocabulary.bos),
             eos=vocabulary.text_of(vocabulary.eos),
-            control_texts=list(vocabulary.control_texts),
+            control_texts=tuple(vocabulary.control_texts),
             sees=projector is not None,
         )
         self._projector = projector
-        self.stop = (CHATML_STOP,) if template is None else ()
-        """Stop strings that the form of conversations asks for."""
-        self.about = self._template.problem or (
-            "the model's own" if template else "none in the file; messages are written as ChatML"
-        )
 
     def read(self, request: GenerateRequest) -> PromptTokens:
         """Gives the prompt's tokens, and where pictures are among them.
@@ -65,9 +63,11 @@ class PromptReader:
             PromptTooLong: it leaves no room for an answer.
         """
         pictures: list[Picture] = []
+        written: Written | None = None
         match request.prompt:
-            case ChatPrompt(messages):
-                ids = self._tokenize(self.render(messages), pictures)
+            case ChatPrompt():
+                written = self._write(request)
+                ids = self._tokenize(written.segments, pictures)
             case TextPrompt(text):
                 ids = self._tokenize([Segment(text, control=True)], pictures)
             case TokenPrompt(token_ids):
@@ -86,11 +86,23 @@ class PromptReader:
             raise PromptTooLong(len(ids), limit)
         if pictures and pictures[-1].end == len(ids):
             raise Refusal("invalid", "The model's chat template ends with a picture; no text can follow it.", param="messages")
-        return PromptTokens(ids, tuple(pictures))
+        return PromptTokens(ids, tuple(pictures), written)
 
     def render(self, messages: Sequence[Message]) -> list[Segment]:
         """Writes a conversation by the model's chat template; raises Refusal."""
-        return self._template.render(normalise(messages) if self._normalised else messages)
+        return self._write(GenerateRequest("", ChatPrompt(tuple(messages)))).segments
+
+    def shown(self, written: Written | None) -> frozenset[int]:
+        """The control tokens whose texts the reader of an answer needs to see."""
+        texts = self._vocabulary.control_texts
+        return frozenset(texts[text] for text in (written.controls if written is not None else ()) if text in texts)
+
+    def _write(self, request: GenerateRequest) -> Written:
+        prompt = request.prompt
+        assert isinstance(prompt, ChatPrompt)  # noqa: S101 - its callers look
+        if self._normalised:
+            prompt = msgspec.structs.replace(prompt, messages=normalise(prompt.messages))
+        return self.conversation.write(prompt, request.constraint, split=request.split)
 
     def _tokenize(self, segments: list[Segment], pictures: list[Picture]) -> list[int]:
         """Tokenises a prompt, with a beginning-of-sequence token where the model wants one and the template wrote none.

@@ -28,6 +28,7 @@ class Generating:
         *,
         room: int,
         pictures: tuple[Picture, ...] = (),
+        shown: frozenset[int] = frozenset(),
     ) -> None:
         self.number = number
         self.slot = -1
@@ -37,6 +38,8 @@ class Generating:
         self.prompt_tokens = len(tokens)
         self.pictures = pictures
         """In its prompt, in order."""
+        self.shown = shown
+        """Control tokens whose texts belong to its answer."""
         self.sampler = sampler
         self.top_logprobs = request.top_logprobs
         self.cached = request.cache_prompt

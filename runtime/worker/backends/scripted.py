@@ -18,7 +18,7 @@ from ...events import PrefixReport
 from ...frames import LoadOptions
 from ...questions import Embed, Embedded, Question
 from ...request import ChatPrompt, GenerateRequest
-from ..output.families.hermes import Hermes
+from ..output.choice import FAMILIES
 from ..output.family import Family, WrittenCall
 from .backend import Admission, Loaded, PromptTooLong, Refusal, StepOutcome, Work
 from .echo import EchoBackend
@@ -30,7 +30,6 @@ KEPT_PROMPTS = 16
 DIMENSIONS = 64
 """Of the vectors it gives."""
 USUAL_FAMILY = "hermes"
-FAMILIES: dict[str, type[Family]] = {"hermes": Hermes}
 
 
 class ScriptedBackend(EchoBackend):

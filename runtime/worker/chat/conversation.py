@@ -9,7 +9,7 @@ from typing import cast
 
 import msgspec
 
-from ...request import ChatPrompt, Constraint, Message, Thinking, Tool, ToolCall
+from ...request import ChatPrompt, Constraint, Thinking, Tool, ToolCall
 from ..output.choice import choose_family
 from ..output.pieces import Parser
 from ..prompt import CHATML, CHATML_STOP, ChatTemplate, Segment, WrittenObject
@@ -52,7 +52,7 @@ class Written:
     """None where a thought may be as long as it likes."""
 
 
-@dataclass(slots=True)
+@dataclass
 class Conversation:
     """Writes conversations for one model.
 

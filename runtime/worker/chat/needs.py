@@ -70,7 +70,8 @@ def find_needs(attempt: Try) -> Needs:
     system, other = _mapping("system", _ONE), _mapping("system", _TWO)
     with_tools = attempt([user], tools)
     calls, arguments, short_ids, one_call = _try_calls(attempt)
-    thought = {**assistant, "reasoning_content": _TWO, "tool_calls": _calls({_KEY: 1} if arguments else "{}", "abcdefgh1")}
+    called = _calls({_KEY: 1} if arguments else "{}", "abcdefgh1")
+    thought: Mapping = {**assistant, "reasoning_content": _TWO, "tool_calls": called}
     return Needs(
         tools_native=with_tools is not None and _KEY in with_tools,
         calls_native=calls,
@@ -107,7 +108,7 @@ def _try_calls(attempt: Try) -> tuple[bool, bool, bool, bool]:
     for call_id, short in (("call_zq0123456789abcdef", False), ("abcdefgh1", True)):
         for as_object in (True, False):
             arguments: object = {_KEY: "zqvalue"} if as_object else f'{{"{_KEY}": "zqvalue"}}'
-            conversation = [
+            conversation: list[Mapping] = [
                 _mapping("user", _ASKED),
                 {"role": "assistant", "content": "", "tool_calls": _calls(arguments, call_id)},
                 {"role": "tool", "content": _RESULT, "tool_call_id": call_id, "name": "zqname"},

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
 
 from ..output.pieces import Arguments, Call, Parser, Piece
 
@@ -94,5 +93,3 @@ def _key(name: str, arguments: str) -> tuple[str, str] | None:
     except (ValueError, RecursionError):
         return None
     return (name, json.dumps(value, sort_keys=True, separators=(",", ":"))) if isinstance(value, dict) else None
-
-

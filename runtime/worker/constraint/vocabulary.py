@@ -74,6 +74,11 @@ class ConstraintVocabulary:
         self._prepared: OrderedDict[Constraint, llguidance.LLMatcher | Triggers] = OrderedDict()
         """What answers with the same constraint begin with, the newest asked for last."""
 
+    @property
+    def tokens(self) -> Tokens:
+        """The vocabulary; it is read now if no constraint came yet."""
+        return self._open().tokens
+
     def compile(self, constraint: Constraint) -> Matcher:
         """Makes a matcher at the beginning of an answer.
 
