@@ -84,7 +84,7 @@ class ChatTemplate:
         *,
         tools: Sequence[Tool] = (),
         options: Mapping[str, object] | None = None,
-        arguments: Callable[[ToolCall], object] = lambda call: call.arguments,
+        arguments: Callable[[ToolCall], object] | None = None,
         continues: bool = False,
     ) -> list[Segment]:
         """Renders a conversation up to where the assistant's answer begins.
@@ -93,7 +93,7 @@ class ChatTemplate:
             messages: the conversation.
             tools: what the template is to describe.
             options: further variables of the template.
-            arguments: gives the arguments of earlier calls: an object, or text.
+            arguments: gives the arguments of earlier calls, as an object or as text; None is an object.
             continues: whether the last message is the answer's beginning.
 
         Raises:
@@ -107,7 +107,7 @@ class ChatTemplate:
         for in_parts in (False, True):
             # Some templates for pictures take no text as a message's content, only a list of parts.
             marks = _Marks(self._forged)
-            mappings = [_as_mapping(message, marks, arguments, in_parts=in_parts) for message in messages]
+            mappings = [_as_mapping(message, marks, arguments or read_arguments, in_parts=in_parts) for message in messages]
             if continues:
                 marks.mark_end(mappings[-1])
             if tools:
@@ -230,6 +230,15 @@ class _Marks:
             if bare:
                 segments.append(Segment(bare, control=index % 2 == 0))
         return segments
+
+
+def read_arguments(call: ToolCall) -> object:
+    """Gives a call's arguments as the object that most templates want; what is none, as it is."""
+    try:
+        value: object = json.loads(call.arguments)
+    except (ValueError, RecursionError):
+        return call.arguments
+    return cast("dict[str, object]", value) if isinstance(value, dict) else call.arguments
 
 
 def _as_function(tool: Tool) -> dict[str, object]:

@@ -12,7 +12,7 @@ import msgspec
 from ...request import ChatPrompt, Constraint, Thinking, Tool, ToolCall
 from ..output.choice import choose_family
 from ..output.pieces import Parser
-from ..prompt import CHATML, CHATML_STOP, ChatTemplate, Segment, WrittenObject
+from ..prompt import CHATML, CHATML_STOP, ChatTemplate, Segment, WrittenObject, read_arguments
 from .needs import Needs, find_needs, rewrite
 from .plain_tools import describe_tools, write_calls
 from .spoken_arguments import SpokenArguments
@@ -152,16 +152,10 @@ class Conversation:
 
     def _argument_value(self, call: ToolCall) -> object:
         """Gives a call's arguments as the object that templates want, which they write as JSON themselves."""
-        try:
-            value: object = json.loads(call.arguments or "{}")
-        except (ValueError, RecursionError):
-            return call.arguments
-        if not isinstance(value, dict):
-            return call.arguments
         text = self.arguments.find(call.name, call.arguments)
-        if text is None:
-            return cast("dict[str, object]", value)
-        return WrittenObject(cast("dict[str, object]", json.loads(text)), text)
+        if text is not None:
+            return WrittenObject(cast("dict[str, object]", json.loads(text)), text)
+        return read_arguments(call) if call.arguments else dict[str, object]()
 
     def _forms(
         self, prompt: ChatPrompt, tools: Sequence[Tool], constraint: Constraint | None, end: str
