@@ -143,7 +143,7 @@ class Wrong(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(kind.data)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         pass
 
 
@@ -276,7 +276,8 @@ def test_ollamas_chat_is_written_and_heard() -> None:
     body = written(OllamaSpeaker())
     assert body["messages"][2]["tool_calls"][0]["function"]["arguments"] == {"path": "x"}
     assert body["messages"][3]["tool_name"] == "write"
-    data = b'{"message":{"content":"a","tool_calls":[{"function":{"name":"w","arguments":{"p":1}}}]},"done":false}\n{"done":true}\n'
+    line = b'{"message":{"content":"a","tool_calls":[{"function":{"name":"w","arguments":{"p":1}}}]},"done":false}'
+    data = line + b'\n{"done":true}\n'
     heard = OllamaSpeaker().hear(data)
     assert (heard.text, heard.calls, heard.ended) == ("a", (Call("call_0", "w", '{"p":1}'),), True)
     assert OllamaSpeaker().hear(b'{"error":"boom"}\n').error == "boom"
