@@ -82,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     pull.add_argument("reference", metavar="OWNER/REPO[:FILE or QUANTIZATION]")
     add("load", _load, "bring a model into the running server's memory").add_argument("model", metavar="ID")
     add("unload", _unload, "take a model out of the running server's memory").add_argument("model", metavar="ID")
+    doctor = add("doctor", _doctor, "check this machine, and try each client's ways with the running server")
+    doctor.add_argument("client", nargs="?", metavar="CLIENT", help="try this client alone, as cline or codex")
+    doctor.add_argument("--url", metavar="URL", help="the server to try; without it, the one that runs here")
+    doctor.add_argument("--model", metavar="ID", help="the model to try; without it, one that is in memory")
+    doctor.add_argument("--json", action="store_true", help="as JSON")
     cache = add("cache", _cache_ls, "list or delete the computed prompts on the disk")
     actions = cache.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = actions.add_parser("ls", parents=[settings], help="list what is kept of each model")
@@ -228,6 +233,22 @@ def _cache_clear(invocation: Invocation) -> int:
     files, size_bytes = clear(prefix_folder(invocation.home))
     sys.stdout.write(f"Deleted {files} {'file' if files == 1 else 'files'}, {_gigabytes(size_bytes)}.\n")
     return 0
+
+
+def _doctor(invocation: Invocation) -> int:
+    from .api.doctor.examine import examine
+
+    options = vars(invocation.options)
+    wanted = {name: options.get(name) for name in ("client", "url", "model")}
+    checks = list(examine(invocation.config, invocation.home, os.environ, **wanted))
+    if options["json"]:
+        _write_json(checks)
+    else:
+        rows = [(check.verdict.upper(), check.group, check.name, check.found) for check in checks]
+        _write_table(("RESULT", "WHERE", "WHAT", "FOUND"), rows)
+        changes = dict.fromkeys(f"{check.group}, {check.name}: {check.change}" for check in checks if check.verdict == "fail")
+        sys.stdout.write("".join(["\nWhat to change:\n", *(f"- {change}\n" for change in changes)]) if changes else "")
+    return 1 if any(check.verdict == "fail" for check in checks) else 0
 
 
 def _server_url(invocation: Invocation) -> str:

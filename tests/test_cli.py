@@ -224,3 +224,23 @@ def test_settings_may_be_named_before_or_behind_the_command(tmp_path: Path) -> N
     for arguments in (["--config", str(path), "ls"], ["ls", "--config", str(path)]):
         told = impetus(tmp_path, *arguments)
         assert (told.returncode, "other.toml:2" in told.stderr) == (2, True)
+
+
+def test_doctor_tries_a_client_with_the_running_server_and_prints_what_it_found(tmp_path: Path) -> None:
+    with serving(tmp_path, "--echo", "--model", "echo") as (url, _):
+        done = impetus(tmp_path, "doctor", "aider", "--model", "echo", "--json")
+        checks = json.loads(done.stdout)
+        assert {check["group"] for check in checks} == {"machine", "server", "aider"}
+        stream = next(check for check in checks if (check["group"], check["name"]) == ("aider", "stream"))
+        assert (stream["verdict"], stream["change"]) == ("pass", None)
+        assert any(url in check["found"] for check in checks)
+    told = impetus(tmp_path, "doctor", "nobody")
+    assert (told.returncode, "claude-code" in told.stderr) == (1, True)
+
+
+def test_doctor_without_a_server_ends_with_what_to_change(tmp_path: Path) -> None:
+    (tmp_path / "impetus.toml").write_text('[server]\nhost = "0.0.0.0"\n')
+    done = impetus(tmp_path, "doctor")
+    assert done.returncode == 1
+    assert "SKIP    server" in done.stdout
+    assert "- machine, access: Set server.api_key" in done.stdout.partition("What to change:")[2]
