@@ -42,6 +42,8 @@ class Family(ABC):
     """As the settings name it: "hermes", "mistral", "harmony"."""
     marks: ClassVar[tuple[str, ...]] = ()
     """All texts of its syntax that may be tokens of their own."""
+    signs: ClassVar[tuple[str, ...]] = ()
+    """Texts that the chat template of such a model holds, or its control tokens: all of them."""
     parser: ClassVar[ParserType]
     own_thoughts: ClassVar[ThoughtMarks | None] = None
 
@@ -51,10 +53,10 @@ class Family(ABC):
         self.controls = frozenset((*self.marks, *around))
         """Texts that the parser needs to see where they are control tokens; engines hide the others."""
 
-    @staticmethod
-    @abstractmethod
-    def matches(template: str, control_texts: Collection[str]) -> bool:
+    @classmethod
+    def matches(cls, template: str, control_texts: Collection[str]) -> bool:
         """Whether a model with this chat template and these control tokens writes so."""
+        return bool(cls.signs) and all(sign in template or sign in control_texts for sign in cls.signs)
 
     def open_parser(self, tools: Sequence[Tool], *, rendered_end: str = "") -> Parser:
         """Makes the parser of one answer.

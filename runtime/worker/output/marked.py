@@ -67,6 +67,10 @@ class MarkedParser(Parser, ABC):
         yield
         if self._thoughts is not None:
             yield from self._read_thoughts(self._thoughts, inside=self._inside)
+        yield from self.read_answer()
+
+    def read_answer(self) -> Steps[None]:
+        """Reads all that comes behind the first thoughts, to the end."""
         while True:
             mark = yield from self.reader.until(self._opens, self.outlet.say)
             if not mark:

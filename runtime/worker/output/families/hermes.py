@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from ....request import Tool
 from ..call_object import CallObject
@@ -43,13 +43,9 @@ class Hermes(Family):
 
     name = "hermes"
     marks = (OPEN, CLOSE)
+    signs = (OPEN,)
     parser = HermesParser
     own_thoughts = ThoughtMarks("<think>", "</think>")
-
-    @staticmethod
-    def matches(template: str, control_texts: Collection[str]) -> bool:
-        """Whether the template writes the tags."""
-        return OPEN in template
 
     def call_rules(self, tools: Sequence[Tool], *, parallel: bool) -> str:
         """Writes the rules of `calls`."""
