@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias, cast
 
 from ...request import Tool
 from .argument_values import ArgumentValues
@@ -180,12 +180,7 @@ class TaggedFamily(Family):
         schema = read_schema(tool)
         properties = read_properties(schema)
         required = read_required(schema)
-        if (
-            not properties
-            or len(properties) > MAX_HELD
-            or not required <= properties.keys()
-            or not all(map(_is_key, properties))
-        ):
+        if not can_hold(properties, required):
             key = f"{json.dumps(tags.key_open)} /[A-Za-z0-9_.-]{{1,64}}/ {json.dumps(tags.key_end + tags.around)}"
             return f"({key} {hold_value({}, {}, tags.around + tags.value_close)} gap){MORE}"
         parts: list[str] = []
@@ -194,6 +189,11 @@ class TaggedFamily(Family):
             part = f"({opening} {hold_value(of_one, schema, tags.around + tags.value_close)} gap)"
             parts.append(part if key in required else f"{part}?")
         return " ".join(parts)
+
+
+def can_hold(properties: Collection[str], required: Collection[str]) -> bool:
+    """Whether arguments can be held one by one, each between its own tags."""
+    return 0 < len(properties) <= MAX_HELD and all(key in properties for key in required) and all(map(_is_key, properties))
 
 
 def hold_value(schema: JsonObject, root: JsonObject, close: str) -> str:
@@ -205,8 +205,8 @@ def hold_value(schema: JsonObject, root: JsonObject, close: str) -> str:
         close: what ends a value.
     """
     options = schema.get("enum", [schema["const"]] if "const" in schema else None)
-    if isinstance(options, list) and options and len(options) <= MAX_HELD:
-        said = (option if isinstance(option, str) else json.dumps(option) for option in options)
+    if isinstance(options, list) and 0 < len(cast("list[object]", options)) <= MAX_HELD:
+        said = (option if isinstance(option, str) else json.dumps(option) for option in cast("list[object]", options))
         return f"({' | '.join(json.dumps(text) for text in said)}) {mark_text(close)}"
     types = value_types(schema)
     if not types or "string" in types:
