@@ -10,6 +10,7 @@ from .outlet import Outlet
 from .tool_schema import JsonObject, read_properties, read_schema, value_types
 
 _TYPE_OF: dict[type, str] = {str: "string", bool: "boolean", int: "integer", float: "number", dict: "object", list: "array"}
+_STRING = frozenset({"string"})
 _WORDS = {"True": "true", "False": "false", "None": "null", "TRUE": "true", "FALSE": "false", "NULL": "null"}
 
 
@@ -39,7 +40,7 @@ class ArgumentValues:
         self._outlet.arguments(f"{', ' if self._count else '{'}{json.dumps(name, ensure_ascii=False)}: ")
         self._count += 1
         self._types = value_types(self._properties.get(name, {}))
-        self._held = None if self._types == frozenset(("string",)) else []
+        self._held = None if self._types == _STRING else []
         if self._held is None:
             self._outlet.arguments('"')
 

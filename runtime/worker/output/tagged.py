@@ -180,12 +180,7 @@ class TaggedFamily(Family):
         schema = read_schema(tool)
         properties = read_properties(schema)
         required = read_required(schema)
-        if (
-            not properties
-            or len(properties) > MAX_HELD
-            or not required <= properties.keys()
-            or not all(map(_is_key, properties))
-        ):
+        if not can_hold(properties, required):
             key = f"{json.dumps(tags.key_open)} /[A-Za-z0-9_.-]{{1,64}}/ {json.dumps(tags.key_end + tags.around)}"
             return f"({key} {hold_value({}, {}, tags.around + tags.value_close)} gap){MORE}"
         parts: list[str] = []
@@ -196,6 +191,11 @@ class TaggedFamily(Family):
         return " ".join(parts)
 
 
+def can_hold(properties: Collection[str], required: Collection[str]) -> bool:
+    """Whether arguments can be held one by one, each between its own tags."""
+    return 0 < len(properties) <= MAX_HELD and all(key in properties for key in required) and all(map(_is_key, properties))
+
+
 def hold_value(schema: JsonObject, root: JsonObject, close: str) -> str:
     """Writes what a value may be that is not in quotes where it is a string, with the tag that ends it.
 
@@ -204,10 +204,9 @@ def hold_value(schema: JsonObject, root: JsonObject, close: str) -> str:
         root: of all arguments, for the definitions in it.
         close: what ends a value.
     """
-    given = schema.get("enum", [schema["const"]] if "const" in schema else None)
-    options = cast("list[object]", given) if isinstance(given, list) else []
-    if options and len(options) <= MAX_HELD:
-        said = (option if isinstance(option, str) else json.dumps(option) for option in options)
+    options = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    if isinstance(options, list) and 0 < len(cast("list[object]", options)) <= MAX_HELD:
+        said = (option if isinstance(option, str) else json.dumps(option) for option in cast("list[object]", options))
         return f"({' | '.join(json.dumps(text) for text in said)}) {mark_text(close)}"
     types = value_types(schema)
     if not types or "string" in types:

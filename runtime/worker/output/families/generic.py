@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..call_object import KEYS, CallObject
+from ..call_object import CallObject
 from ..marks import Marks
 from ..outlet import Outlet
 from ..pieces import Call
@@ -10,7 +10,6 @@ from ..reader import Steps
 from .hermes import Hermes, HermesParser
 
 _FENCES = ("```json", "```tool_call", "```")
-_FIRST_KEYS = tuple(f'"{key}"' for key in (*KEYS.name, *KEYS.arguments, *KEYS.idle, *KEYS.id))
 
 
 class GenericParser(HermesParser):
@@ -20,26 +19,24 @@ class GenericParser(HermesParser):
         """Reads the answer behind its thoughts."""
         if self.tools:
             self.reader.keep()
-            blanks = yield from self.reader.blanks()
             if (yield from self._read_whole()):
                 return
-            said = self.reader.kept()
+            self.outlet.say(self.reader.kept())
             self.reader.forget()
-            self.outlet.say(said if said.strip() else blanks)
         yield from super().read_answer()
 
     def _read_whole(self) -> Steps[bool]:
         """Reads the whole answer as one call; False where it is another."""
+        yield from self.reader.blanks()
         fence = yield from self.reader.option(*_FENCES)
         yield from self.reader.blanks()
-        begin = self.reader.place
         if (yield from self.reader.peek()) != "{":
             return False
         scratch = Outlet(holds_blanks=False)
         is_call = yield from CallObject(
             self.reader, scratch, self.tools, Marks(("```",) if fence else ()), any_name=False
         ).read()
-        if not is_call or begin == self.reader.place:
+        if not is_call:
             return False
         yield from self.reader.blanks()
         if fence and not (yield from self.reader.option("```")):

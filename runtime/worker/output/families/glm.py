@@ -12,7 +12,7 @@ from ..family import Family, WrittenCall
 from ..json_family import MORE, write_thought
 from ..marks import Marks
 from ..reader import Steps
-from ..tagged import MAX_HELD, NAME, TaggedParser, hold_value
+from ..tagged import NAME, TaggedParser, can_hold, hold_value
 from ..thoughts import ThoughtMarks
 from ..tool_schema import read_properties, read_required, read_schema
 
@@ -23,7 +23,7 @@ _ENDS = Marks((_CLOSE, _OPEN))
 
 
 class GlmParser(TaggedParser):
-    """Reads a name, and then the arguments one by one; line breaks between tags, as older models write, do not matter."""
+    """Reads a call's name, and then its arguments one by one, with or without line breaks between the tags."""
 
     opens = (_OPEN,)
 
@@ -107,7 +107,7 @@ def _arguments(tool: Tool) -> str:
     properties = read_properties(schema)
     required = read_required(schema)
     between = f'%mark "{_KEY_END}" gap %mark "{_VALUE}"'
-    if not properties or len(properties) > MAX_HELD or not required <= properties.keys():
+    if not can_hold(properties, required):
         return f'(%mark "{_KEY}" /[A-Za-z0-9_.-]{{1,64}}/ {between} {hold_value({}, {}, _VALUE_END)} gap){MORE}'
     parts: list[str] = []
     for key, of_one in properties.items():
