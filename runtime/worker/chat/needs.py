@@ -43,6 +43,8 @@ class Needs:
     """System messages further on become the user's."""
     alternates: bool = False
     """Messages of one role in a row become one."""
+    answers_results: bool = False
+    """Between a result and the user's next words stands an empty answer."""
     lone_results: bool = True
     """False: a result without its call is refused; it becomes the user's words."""
     wants_user: bool = False
@@ -71,14 +73,21 @@ def find_needs(attempt: Try) -> Needs:
     with_tools = attempt([user], tools)
     calls, arguments, short_ids, one_call = _try_calls(attempt)
     called = _calls({_KEY: 1} if arguments else "{}", "abcdefgh1")
+    asking: Mapping = {"role": "assistant", "content": "", "tool_calls": called}
+    result: Mapping = {"role": "tool", "content": _RESULT, "tool_call_id": "abcdefgh1", "name": "zqname"}
+    other_user = _mapping("user", _TWO)
     thought: Mapping = {**assistant, "reasoning_content": _TWO, "tool_calls": called}
     return Needs(
         tools_native=with_tools is not None and _KEY in with_tools,
         calls_native=calls,
         system_native=shows([system, user], _ONE, _ASKED),
         joins_systems=not shows([system, other, user], _ONE, _TWO, _ASKED),
-        moves_systems=not shows([user, assistant, system, user], _ONE),
+        # Shown at the top it would change the prompt of all that was said before.
+        moves_systems=not _in_order(attempt([user, assistant, system, user], None), _SAID, _ONE),
         alternates=not shows([user, _mapping("user", _TWO)], _ASKED, _TWO),
+        answers_results=calls
+        and not shows([user, asking, result, other_user], _TWO)
+        and shows([user, asking, result, _mapping("assistant", ""), other_user], _TWO),
         lone_results=calls and shows([user, {"role": "tool", "content": _RESULT, "tool_call_id": "abcdefgh1"}], _RESULT),
         wants_user=not shows([system], _ONE),
         arguments=arguments,
@@ -100,7 +109,27 @@ def rewrite(messages: Sequence[Message], needs: Needs) -> tuple[Message, ...]:
     said = _place_systems(tuple(said), needs)
     if needs.wants_user and not any(message.role == "user" for message in said):
         said = _with_user(said)
+    if needs.answers_results:
+        said = tuple(_answer_results(said))
     return _join_same(said) if needs.alternates else said
+
+
+def _in_order(text: str | None, first: str, second: str) -> bool:
+    return text is not None and 0 <= text.find(first) < text.find(second)
+
+
+def _answer_results(messages: Iterable[Message]) -> Iterable[Message]:
+    last: Message | None = None
+    unanswered = False
+    for message in messages:
+        if message.role == "user":
+            if unanswered and last is not None and last.role == "tool":
+                yield Message("assistant", (TextPart(""),))
+            unanswered = True
+        elif message.role == "assistant" and not message.tool_calls:
+            unanswered = False
+        yield message
+        last = message
 
 
 def _try_calls(attempt: Try) -> tuple[bool, bool, bool, bool]:
