@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from functools import partial
@@ -201,12 +201,6 @@ class Runtime:
         await asyncio.to_thread(files.remove, model, self._models_dir)
         await self.rescan()
 
-    async def plan_contexts(self, models: Sequence[Model]) -> dict[str, int]:
-        """Says how much context models would be loaded with now, by their ids, as far as that is known."""
-        plans = await asyncio.to_thread(lambda: [(model.id, self._plan(model).options.context_length) for model in models])
-        return {model_id: length for model_id, length in plans if length is not None}
-
-    @property
     def has_gpu(self) -> bool:
         """Whether models are computed on a GPU."""
         return has_gpu(self.profile) and self.config.engine.gpu_layers != 0

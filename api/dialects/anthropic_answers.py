@@ -231,7 +231,7 @@ def to_model_entry(status: ModelStatus, *, created_epoch_s: float, alias: str | 
     """Shows a model as the list has it, or an alias of it."""
     id_ = status.model.id if alias is None else alias
     created = datetime.fromtimestamp(int(created_epoch_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return ModelEntry(id_, id_, created, "active", status.context_length or status.model.header.context_length)
+    return ModelEntry(id_, id_, created, "active", status.served_context_length)
 
 
 def to_model_page(entries: Sequence[ModelEntry], *, limit: str | None, after: str | None, before: str | None) -> ModelPage:

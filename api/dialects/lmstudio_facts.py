@@ -76,8 +76,8 @@ def to_size(parameters: int | None) -> str | None:
 
 
 def to_longest(status: ModelStatus) -> int | None:
-    """The longest context a model was made for, else what is served of it."""
-    return status.model.header.context_length or status.context_length
+    """The longest context that can be had: what is served, as a longer one that the model was made for would be refused."""
+    return status.served_context_length
 
 
 def takes_tools(model: Model) -> bool:

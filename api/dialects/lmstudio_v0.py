@@ -164,8 +164,7 @@ def to_extras(reckoning: Reckoning, status: ModelStatus | None) -> Extras:
     if status is None:
         return Extras(stats, None, None)
     header = status.model.header
-    length = status.context_length or header.context_length
-    info = ModelInfo(header.architecture, header.quantization, header.format, length)
+    info = ModelInfo(header.architecture, header.quantization, header.format, status.served_context_length)
     return Extras(stats, info, to_runner(status, header.format))
 
 

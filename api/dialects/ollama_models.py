@@ -176,8 +176,6 @@ class Facts:
     """As clients ask for it: its id, or an alias."""
     status: ModelStatus
     modified_epoch_s: float
-    planned_context: int | None
-    """What it would be loaded with."""
     alias: AliasConfig | None = None
     """None where the name is the model's id."""
 
@@ -189,7 +187,7 @@ class Facts:
     @property
     def context_length(self) -> int | None:
         """What is served while it is loaded, else what would be."""
-        return self.status.context_length or self.planned_context or self.model.header.context_length
+        return self.status.served_context_length
 
 
 def to_entry(facts: Facts) -> ModelEntry:
@@ -203,7 +201,7 @@ def to_entry(facts: Facts) -> ModelEntry:
         details=to_details(facts),
         capabilities=to_capabilities(facts.model),
         context_length=facts.context_length,
-        max_context_length=facts.model.header.context_length,
+        max_context_length=facts.context_length,
     )
 
 

@@ -60,7 +60,7 @@ async def list_running(request: web.Request) -> web.Response:
     entries = [
         ollama_models.to_running_entry(
             fact,
-            on_gpu=runtime.has_gpu,
+            on_gpu=runtime.has_gpu(),
             leaves_epoch_s=None if (at_s := fact.status.unload_at_s) is None else now_epoch_s + at_s - now_s,
         )
         for fact in facts
@@ -120,15 +120,12 @@ async def _learn(request: web.Request, listed: Iterable[Listed]) -> list[Facts]:
     """Gathers what is known of models; looks at the disk in a thread."""
     runtime, listed = request.app[RUNTIME], list(listed)
     models = {status.model.id: status.model for _, status in listed}
-    unloaded = [status.model for _, status in listed if status.context_length is None]
-    planned = await runtime.plan_contexts(list({model.id: model for model in unloaded}.values()))
     modified = await asyncio.to_thread(lambda: {id_: read_modified(model) for id_, model in models.items()})
     return [
         Facts(
             name=alias or status.model.id,
             status=status,
             modified_epoch_s=modified[status.model.id] or request.app[STARTED_EPOCH_S],
-            planned_context=planned.get(status.model.id),
             alias=None if alias is None else runtime.stands_for(alias),
         )
         for alias, status in listed

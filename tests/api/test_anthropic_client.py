@@ -86,7 +86,7 @@ async def test_tokens_are_counted_as_a_generation_counts_them(client: AsyncAnthr
 
 
 async def test_models_are_listed_and_shown(live, client: AsyncAnthropic) -> None:
-    assert (await client.models.retrieve("echo")).max_input_tokens is None
+    assert (await client.models.retrieve("echo")).max_input_tokens == 131072
     await client.messages.create(**ASK)
     models = [model async for model in client.models.list(limit=1)]
     assert [(model.type, model.id, model.display_name) for model in models] == [("model", "echo", "echo")]

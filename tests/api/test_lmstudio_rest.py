@@ -48,7 +48,7 @@ async def test_v0_lists_a_model_with_what_is_served_of_it_once_it_is_loaded(live
         "compatibility_type": "gguf",
         "quantization": None,
         "state": "not-loaded",
-        "max_context_length": None,
+        "max_context_length": 131072,
     }
     await live.runtime.load("echo")
     after = await get(live, "/api/v0/models/ECHO")

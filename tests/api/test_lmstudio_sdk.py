@@ -98,7 +98,7 @@ async def test_a_form_that_cannot_be_held_is_an_error_on_its_channel(sdk: AsyncC
     model = await sdk.llm.model("echo")
     with pytest.raises(lmstudio.LMStudioServerError, match="keeps to no form"):
         await model.respond("x", response_format={"type": "object", "properties": {"a": {"type": "integer"}}})
-    with pytest.raises(lmstudio.LMStudioServerError, match="only repeats"):
+    with pytest.raises(lmstudio.LMStudioServerError, match="only writes text"):
         await model.tokenize("x")
 
 

@@ -164,8 +164,10 @@ class Conversation:
         callable_tools = [tool for tool in tools if not prompt.tool_names or tool.name in prompt.tool_names]
         if prompt.tool_mode == "required" and callable_tools:
             loose = [msgspec.structs.replace(tool, parameters='{"type":"object"}') for tool in callable_tools]
+            # Who names one function wants one call of it.
+            parallel = prompt.parallel_calls and len(prompt.tool_names) != 1
             grammars = (
-                self.family.grammar(some, parallel=prompt.parallel_calls, thinks=self.thinks, rendered_end=end)
+                self.family.grammar(some, parallel=parallel, thinks=self.thinks, rendered_end=end)
                 for some in (callable_tools, loose)
             )
             return tuple(Constraint("lark", grammar, param=TOOL_PARAM) for grammar in grammars), True
