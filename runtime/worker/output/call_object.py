@@ -39,7 +39,8 @@ class CallObject:
         outlet: gets the call and its arguments.
         names: of the tools that were offered.
         ends: what stands behind a call, where a broken one is searched for its end.
-        any_name: whether a call of another name is one, too; if not, reading stops at such a name.
+        any_name: whether a call of another name is one, too; if not, reading stops at such a name, or at a part that no call
+            has.
         keys: what its parts are named.
     """
 
@@ -75,7 +76,7 @@ class CallObject:
         except Cut:
             return self._streamed is not None or (self._arguments is not None and self._hand_on())
         except Broken:
-            if not self._any_name and self._name not in self._names:
+            if not self._any_name and (self._others or self._name not in self._names):
                 return False
             return (yield from self._mend(begin))
         return self._streamed is not None or self._hand_on()
@@ -111,6 +112,9 @@ class CallObject:
         elif key in self._keys.arguments and first == '"' and self._arguments is None:
             self._arguments = _object_text((yield from self._string()))
         else:
+            if not self._any_name and key not in self._keys.idle:
+                self._others = True
+                raise Broken
             yield from read_value(self._reader, _drop)
             self._others |= key not in self._keys.idle and first != "n"
 
