@@ -9,7 +9,7 @@ from queue import Empty
 
 from ..events import FinishReason
 from ..frames import Accepted, Ask, Begun, Cancel, Delta, Done, Generate, Hold, Refused, Release, Shutdown, Step, ToEngine
-from ..request import GenerateRequest
+from ..request import ChatPrompt, GenerateRequest
 from .answers import Answers
 from .backends.backend import Admission, Backend, Loaded, Lost, PromptTooLong, Refusal, Sampled, StepOutcome
 from .meter import Meter
@@ -31,7 +31,9 @@ class Generation:
         self.id = generation_id
         self.request = request
         self.admission = admission
-        self.spoken = Spoken(generation_id, (*request.stop, *admission.stop), admission.parser)
+        self.spoken = Spoken(
+            generation_id, (*request.stop, *admission.stop), admission.parser, one_call=_wants_one_call(request)
+        )
         room = min(context_length, request.context_limit or context_length) - len(admission.token_ids)
         self.budget = room if request.max_tokens is None else min(request.max_tokens, room)
         self.completion_tokens = 0
@@ -284,6 +286,10 @@ class WorkerLoop:
     def _report_idle(self) -> None:
         if not self._reported_idle:
             self._report(time.monotonic())
+
+
+def _wants_one_call(request: GenerateRequest) -> bool:
+    return isinstance(request.prompt, ChatPrompt) and not request.prompt.parallel_calls
 
 
 def _add_token(generation: Generation, token: Sampled, deltas: list[Delta]) -> FinishReason | None:

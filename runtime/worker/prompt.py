@@ -122,12 +122,18 @@ class ChatTemplate:
             text = marks.cut_at_end(text)
         return marks.split(text, self._controls)
 
-    def attempt(self, messages: list[dict[str, object]], tools: list[dict[str, object]] | None) -> str | None:
+    def attempt(
+        self,
+        messages: list[dict[str, object]],
+        tools: list[dict[str, object]] | None,
+        options: Mapping[str, object] | None = None,
+    ) -> str | None:
         """Renders what is tried on a template; None where it fails."""
         if self._template is None:
             return None
         try:
-            return self._write(self._template, messages, {"tools": tools, "documents": None}, begins_answer=True)
+            variables = {"tools": tools, "documents": None, **(options or {})}
+            return self._write(self._template, messages, variables, begins_answer=True)
         except Refusal:
             return None
 

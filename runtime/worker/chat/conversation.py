@@ -16,10 +16,10 @@ from ..prompt import CHATML, CHATML_STOP, ChatTemplate, Segment, WrittenObject, 
 from .needs import Needs, find_needs, rewrite
 from .plain_tools import describe_tools, write_calls
 from .spoken_arguments import SpokenArguments
+from .wanted import choose_forms
 
 _END_CHARACTERS = 4000
 """So much of a prompt's end tells whether a thought is open in it."""
-TOOL_PARAM = "tool_choice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,7 @@ class Conversation:
         self.stop = (CHATML_STOP,) if self.source is None else ()
         """Stop strings that the form of conversations asks for."""
         self._needs: Needs | None = None
+        self._switches: bool | None = None
 
     @property
     def about(self) -> str:
@@ -118,7 +119,8 @@ class Conversation:
         tools = () if prompt.tool_mode == "none" else prompt.tools
         segments = self._render(prompt, tools)
         end = "".join(segment.text for segment in segments[-8:])[-_END_CHARACTERS:]
-        forms, needs_form = self._forms(prompt, tools, constraint, end)
+        thinks = self.thinks and prompt.thinking.enabled is not False
+        forms, needs_form = choose_forms(self.family, prompt, tools, constraint, thinks=thinks, end=end)
         parser = None
         if split and (tools or self.thinks):
             parser = self.arguments.listen(self.family.open_parser(tools, rendered_end=end))
@@ -157,35 +159,6 @@ class Conversation:
             return WrittenObject(cast("dict[str, object]", json.loads(text)), text)
         return read_arguments(call) if call.arguments else dict[str, object]()
 
-    def _forms(
-        self, prompt: ChatPrompt, tools: Sequence[Tool], constraint: Constraint | None, end: str
-    ) -> tuple[tuple[Constraint, ...], bool]:
-        """Says what the answer is held to, and whether it must be."""
-        callable_tools = [tool for tool in tools if not prompt.tool_names or tool.name in prompt.tool_names]
-        if prompt.tool_mode == "required" and callable_tools:
-            loose = [msgspec.structs.replace(tool, parameters='{"type":"object"}') for tool in callable_tools]
-            # Who names one function wants one call of it.
-            parallel = prompt.parallel_calls and len(prompt.tool_names) != 1
-            grammars = (
-                self.family.grammar(some, parallel=parallel, thinks=self.thinks, rendered_end=end)
-                for some in (callable_tools, loose)
-            )
-            return tuple(Constraint("lark", grammar, param=TOOL_PARAM) for grammar in grammars), True
-        if constraint is not None:
-            return (self._behind_thought(constraint, end),), True
-        triggers = self.family.triggers()
-        if not callable_tools or not triggers or not prompt.parallel_calls:
-            return (), False
-        grammar = self.family.call_grammar(callable_tools)
-        return (Constraint("lark", grammar, triggers=triggers, param=TOOL_PARAM),), False
-
-    def _behind_thought(self, constraint: Constraint, end: str) -> Constraint:
-        """Leaves a thought free that the answer begins in."""
-        marks = self.family.thoughts
-        if marks is None or constraint.triggers or not marks.is_open(end):
-            return constraint
-        return msgspec.structs.replace(constraint, triggers=(marks.close,), repeats=False)
-
     def _limit(self, thinking: Thinking, end: str) -> ThoughtLimit | None:
         marks = self.family.thoughts
         if marks is None:
@@ -197,7 +170,12 @@ class Conversation:
 
     @property
     def _switches_thoughts(self) -> bool:
-        return any(name in (self.source or "") for name in ("enable_thinking", "thinking"))
+        """Whether the template writes something else where thinking is switched off."""
+        if self._switches is None:
+            word: list[dict[str, object]] = [{"role": "user", "content": "zq"}]
+            on, off = (self._template.attempt(word, None, _options(Thinking(enabled=enabled))) for enabled in (True, False))
+            self._switches = on != off
+        return self._switches
 
 
 def _options(thinking: Thinking) -> dict[str, object]:

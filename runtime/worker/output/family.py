@@ -79,16 +79,20 @@ class Family(ABC):
             thinks: whether a thought may stand before the first call.
             rendered_end: how the prompt ends; an answer to one that ends inside a thought begins in it.
         """
-        calls = self.call_rules(tools, parallel=parallel)
+        start = self.start("calls", thinks=thinks, rendered_end=rendered_end)
+        return f"{start}\n{self.call_rules(tools, parallel=parallel)}"
+
+    def start(self, what: str, *, thinks: bool, rendered_end: str = "") -> str:
+        """Writes the first rule of a grammar whose answer is `what`, behind a thought where there may be one; see `grammar`."""
         marks = self.thoughts
         if marks is None or not (thinks or marks.is_open(rendered_end)):
-            return f"start: calls\n{calls}"
+            return f"start: {what}"
         thought = f"%until {json.dumps(marks.close)} /\\n{{0,2}}/"
         if marks.is_open(rendered_end):
-            return f"start: {thought} calls\n{calls}"
+            return f"start: {thought} {what}"
         mark, _, rest = marks.open.partition("\n")
         opening = f"%mark {json.dumps(mark)}" + (r' "\n"' if rest or "\n" in marks.open else "")
-        return f"start: thought? calls\nthought: {opening} {thought}\n{calls}"
+        return f"start: thought? {what}\nthought: {opening} {thought}"
 
     @abstractmethod
     def call_rules(self, tools: Sequence[Tool], *, parallel: bool) -> str:

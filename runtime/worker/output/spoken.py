@@ -18,22 +18,25 @@ class Spoken:
         generation_id: what the deltas are marked with.
         stop: texts that end the answer.
         parser: reads the model's own syntax; None takes all of it as text.
+        one_call: whether the answer ends where a second call begins.
     """
 
-    __slots__ = ("_assembly", "_calls", "_id", "_parser", "_thinks", "reasoning_tokens")
+    __slots__ = ("_assembly", "_calls", "_id", "_one_call", "_over", "_parser", "_thinks", "reasoning_tokens")
 
-    def __init__(self, generation_id: int, stop: Sequence[str], parser: Parser | None) -> None:
+    def __init__(self, generation_id: int, stop: Sequence[str], parser: Parser | None, *, one_call: bool = False) -> None:
         self._id = generation_id
         self._assembly = Assembly(stop)
         self._parser = parser
         self._calls = 0
         self._thinks = False
+        self._one_call = one_call
+        self._over = False
         self.reasoning_tokens = 0
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop string was met."""
-        return self._assembly.stopped
+        """Whether a stop string was met, or the one call that may be made was made."""
+        return self._over or self._assembly.stopped
 
     @property
     def stop_text(self) -> str | None:
@@ -68,6 +71,9 @@ class Spoken:
 
     def _add(self, pieces: Iterable[Piece], deltas: list[Delta], logprobs: tuple[TokenLogprob, ...]) -> None:
         for piece in pieces:
+            self._over = self._over or (self._one_call and self._calls > 0 and isinstance(piece, Call))
+            if self._over:
+                return
             self._thinks = False
             match piece:
                 case Text(text):
