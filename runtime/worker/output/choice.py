@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from .families.command_r import CommandR
+from .families.deepseek import Deepseek, DeepseekFenced
 from .families.generic import Generic
 from .families.glm import Glm
 from .families.granite import Granite
 from .families.hermes import Hermes
+from .families.kimi import Kimi
 from .families.minimax_m2 import MinimaxM2
+from .families.mistral import Mistral, MistralList
 from .families.nemotron import Nemotron
 from .families.phi4 import Phi4
 from .families.qwen3_coder import Qwen3Coder
@@ -17,7 +21,24 @@ from .family import Family
 from .thoughts import find_thoughts
 
 FAMILIES: dict[str, type[Family]] = {
-    family.name: family for family in (MinimaxM2, SeedOss, Qwen3Coder, Glm, Nemotron, Granite, Phi4, Hermes, Generic)
+    family.name: family
+    for family in (
+        MinimaxM2,
+        SeedOss,
+        Qwen3Coder,
+        Glm,
+        Kimi,
+        DeepseekFenced,
+        Deepseek,
+        CommandR,
+        MistralList,
+        Mistral,
+        Nemotron,
+        Granite,
+        Phi4,
+        Hermes,
+        Generic,
+    )
 }
 """By name; the most specific first, as the first that matches a model is chosen."""
 
