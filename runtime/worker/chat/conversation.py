@@ -24,9 +24,10 @@ _END_CHARACTERS = 4000
 
 @dataclass(frozen=True, slots=True)
 class ThoughtLimit:
-    """How long a thought may be."""
+    """The thought that may stand before an answer, and how long it may be."""
 
-    tokens: int
+    tokens: int | None
+    """None is as long as it likes."""
     open: str
     """What begins one."""
     close: str
@@ -49,7 +50,7 @@ class Written:
     needs_form: bool = False
     """Whether the request cannot be served where none of the forms can be held."""
     limit: ThoughtLimit | None = None
-    """None where a thought may be as long as it likes."""
+    """None for a model that has no marks for thoughts."""
 
 
 @dataclass
@@ -166,7 +167,7 @@ class Conversation:
         tokens = thinking.budget_tokens
         if thinking.enabled is False and not self._switches_thoughts:
             tokens = 0
-        return None if tokens is None else ThoughtLimit(tokens, marks.open, marks.close, marks.is_open(end))
+        return ThoughtLimit(tokens, marks.open, marks.close, marks.is_open(end))
 
     @property
     def _switches_thoughts(self) -> bool:

@@ -6,6 +6,7 @@ import logging
 
 from ...request import Constraint
 from ..backends.backend import Refusal
+from ..constraint.free_thought import FreeThought
 from ..constraint.matcher import Matcher
 from ..constraint.vocabulary import ConstraintVocabulary
 from .conversation import ThoughtLimit, Written
@@ -28,7 +29,11 @@ def open_form(constraints: ConstraintVocabulary, asked: Constraint | None, writt
     if written is None:
         return None if asked is None else constraints.compile(asked)
     form = _first(constraints, written)
-    return form if written.limit is None else _limit(constraints, form, written.limit)
+    if written.limit is None:
+        return form
+    if form is not None and any(asked.triggers and asked.repeats for asked in written.forms):
+        form = _free(constraints, form, written.limit)
+    return form if written.limit.tokens is None else _limit(constraints, form, written.limit, written.limit.tokens)
 
 
 def _first(constraints: ConstraintVocabulary, written: Written) -> Matcher | None:
@@ -43,16 +48,22 @@ def _first(constraints: ConstraintVocabulary, written: Written) -> Matcher | Non
     return None
 
 
-def _limit(constraints: ConstraintVocabulary, form: Matcher | None, limit: ThoughtLimit) -> Matcher:
-    tokens = constraints.tokens
+def _free(constraints: ConstraintVocabulary, form: Matcher, thought: ThoughtLimit) -> Matcher:
+    """Lets calls be quoted in a thought, as long as it goes on."""
+    opening, closing = thought.open.encode(), thought.close.encode()
+    return FreeThought(form, pieces=constraints.tokens.pieces, opening=opening, closing=closing, begun=thought.begun)
+
+
+def _limit(constraints: ConstraintVocabulary, form: Matcher | None, limit: ThoughtLimit, tokens: int) -> Matcher:
+    vocabulary = constraints.tokens
     closing = limit.close.strip()
-    known = next((token for token in sorted(tokens.controls) if tokens.pieces[token] == closing.encode()), None)
+    known = next((token for token in sorted(vocabulary.controls) if vocabulary.pieces[token] == closing.encode()), None)
     return LimitedThought(
         form,
-        pieces=tokens.pieces,
+        pieces=vocabulary.pieces,
         opening=limit.open.encode(),
         closing=closing.encode(),
-        closing_tokens=tokens.tokenize(closing) if known is None else [known],
+        closing_tokens=vocabulary.tokenize(closing) if known is None else [known],
         begun=limit.begun,
-        limit=limit.tokens,
+        limit=tokens,
     )

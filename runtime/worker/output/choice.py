@@ -23,8 +23,21 @@ from .thoughts import find_thoughts
 FAMILIES: dict[str, type[Family]] = {
     family.name: family
     for family in (
-        *(Kimi, DeepseekFenced, Deepseek, Mistral, MistralList, CommandR),
-        *(MinimaxM2, SeedOss, Qwen3Coder, Glm, Nemotron, Granite, Phi4, Hermes, Generic),
+        MinimaxM2,
+        SeedOss,
+        Qwen3Coder,
+        Glm,
+        Kimi,
+        DeepseekFenced,
+        Deepseek,
+        CommandR,
+        MistralList,
+        Mistral,
+        Nemotron,
+        Granite,
+        Phi4,
+        Hermes,
+        Generic,
     )
 }
 """By name; the most specific first, as the first that matches a model is chosen."""

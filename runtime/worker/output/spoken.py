@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
 
 from ...events import FinishReason, TokenLogprob
 from ...frames import Delta
@@ -21,7 +23,7 @@ class Spoken:
         one_call: whether the answer ends where a second call begins.
     """
 
-    __slots__ = ("_assembly", "_calls", "_id", "_one_call", "_over", "_parser", "_thinks", "reasoning_tokens")
+    __slots__ = ("_assembly", "_calls", "_id", "_logprobs", "_one_call", "_over", "_parser", "_thinks", "reasoning_tokens")
 
     def __init__(self, generation_id: int, stop: Sequence[str], parser: Parser | None, *, one_call: bool = False) -> None:
         self._id = generation_id
@@ -31,6 +33,8 @@ class Spoken:
         self._thinks = False
         self._one_call = one_call
         self._over = False
+        self._logprobs: tuple[TokenLogprob, ...] = ()
+        """Of tokens that the parser holds back."""
         self.reasoning_tokens = 0
 
     @property
@@ -55,7 +59,9 @@ class Spoken:
                 deltas.append(Delta(self._id, text, () if logprob is None else self._assembly.take_logprobs()))
             return
         if text:
-            self._add(self._parser.push(text), deltas, () if logprob is None else self._assembly.take_logprobs())
+            if logprob is not None:
+                self._logprobs += self._assembly.take_logprobs()
+            self._add(self._parser.push(text), deltas)
         self.reasoning_tokens += self._thinks
 
     def finish(self, deltas: list[Delta]) -> None:
@@ -67,9 +73,10 @@ class Spoken:
                 deltas.append(Delta(self._id, text, logprobs))
             return
         pieces = self._parser.push(text) if text else []
-        self._add([*pieces, *self._parser.finish()], deltas, logprobs)
+        self._logprobs += logprobs
+        self._add([*pieces, *self._parser.finish()], deltas)
 
-    def _add(self, pieces: Iterable[Piece], deltas: list[Delta], logprobs: tuple[TokenLogprob, ...]) -> None:
+    def _add(self, pieces: Sequence[Piece], deltas: list[Delta]) -> None:
         for piece in pieces:
             self._over = self._over or (self._one_call and self._calls > 0 and isinstance(piece, Call))
             if self._over:
@@ -77,8 +84,7 @@ class Spoken:
             self._thinks = False
             match piece:
                 case Text(text):
-                    deltas.append(Delta(self._id, text, logprobs))
-                    logprobs = ()
+                    deltas.append(Delta(self._id, text, self._take_logprobs(text) if self._logprobs else ()))
                 case Reasoning(text):
                     self._thinks = True
                     deltas.append(Delta(self._id, text, kind="reasoning"))
@@ -88,3 +94,17 @@ class Spoken:
                     deltas.append(Delta(self._id, name, kind="call", call=self._calls - 1, call_id=call_id))
                 case Arguments(text):
                     deltas.append(Delta(self._id, text, kind="arguments", call=max(0, self._calls - 1)))
+        if pieces and not isinstance(pieces[-1], Text):
+            self._logprobs = ()
+
+    def _take_logprobs(self, text: str) -> tuple[TokenLogprob, ...]:
+        """Gives those of a text's tokens; those of marks before it are dropped, and those behind it stay."""
+        written = b"".join(logprob.text for logprob in self._logprobs)
+        begin = max(0, written.find(text.encode()))
+        end = begin + len(text.encode())
+        ends = tuple(accumulate(len(logprob.text) for logprob in self._logprobs))
+        first = bisect_right(ends, begin)
+        last = bisect_left(ends, end) + 1
+        taken = self._logprobs[first:last]
+        self._logprobs = self._logprobs[last:]
+        return taken

@@ -1,46 +1,66 @@
-"""One generation's tokens to what its reader gets."""
+"""Logprobs come with the text of their tokens, also where that was held back."""
 
 from __future__ import annotations
 
+import pytest
+
+from impetus.runtime.events import TokenLogprob
 from impetus.runtime.frames import Delta
 from impetus.runtime.request import Tool
 from impetus.runtime.worker.output.families.hermes import Hermes
 from impetus.runtime.worker.output.spoken import Spoken
 
-CALL = b'<tool_call>\n{"name": "look", "arguments": {}}\n</tool_call>'
-TOOLS = (Tool("look"),)
+TOOLS = (Tool("ls"),)
 
 
-def say(*pieces: bytes, one_call: bool = False) -> tuple[Spoken, list[Delta]]:
-    spoken = Spoken(7, (), Hermes().open_parser(TOOLS), one_call=one_call)
+def speak(*tokens: str, rendered_end: str = "") -> list[Delta]:
+    spoken = Spoken(1, (), Hermes().open_parser(TOOLS, rendered_end=rendered_end))
     deltas: list[Delta] = []
-    for piece in pieces:
-        spoken.push(piece, None, deltas)
-        if spoken.stopped:
-            break
+    for at, token in enumerate(tokens):
+        spoken.push(token.encode(), TokenLogprob(at, token.encode(), -1.0), deltas)
     spoken.finish(deltas)
-    return spoken, deltas
+    return deltas
 
 
-def test_calls_are_numbered_and_each_has_an_id_of_its_own() -> None:
-    spoken, deltas = say(CALL, b"\n", CALL)
+def told(deltas: list[Delta]) -> list[tuple[str, str, list[str]]]:
+    return [(delta.kind, delta.text, [logprob.text.decode() for logprob in delta.logprobs]) for delta in deltas]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        (["a", " b"], [("text", "a", ["a"]), ("text", " b", [" b"])]),
+        (["a <", "tool", "_x"], [("text", "a", ["a <"]), ("text", " <tool_x", ["tool", "_x"])]),
+        (["<", "tool", "!"], [("text", "<tool!", ["<", "tool", "!"])]),
+        (["a", "\n", "\n", "b"], [("text", "a", ["a"]), ("text", "\n\nb", ["\n", "\n", "b"])]),
+        (["a <tool"], [("text", "a", ["a <tool"]), ("text", " <tool", [])]),
+        (["é", "<", "ü"], [("text", "é", ["é"]), ("text", "<ü", ["<", "ü"])]),
+    ],
+)
+def test_text_that_was_held_back_brings_the_logprobs_of_all_its_tokens(
+    tokens: list[str], expected: list[tuple[str, str, list[str]]]
+) -> None:
+    assert told(speak(*tokens)) == expected
+
+
+def test_those_of_thoughts_and_calls_are_dropped() -> None:
+    call = ["<tool_call>", '{"name": "ls", ', '"arguments": {', "}}", "</tool_call>"]
+    deltas = told(speak("<think>", "Hm", "</think>", "\n\n", "So", ":", *call, "\n", "Done"))
+    assert [delta for delta in deltas if delta[2]] == [("text", "So", ["So"]), ("text", ":", [":"]), ("text", "Done", ["Done"])]
+    assert [kind for kind, _, _ in deltas] == ["reasoning", "text", "text", "call", "arguments", "arguments", "text"]
+
+
+def test_a_thought_that_the_prompt_began_has_none() -> None:
+    assert told(speak("Hm", "</think>", "Yes", rendered_end="<think>\n")) == [("reasoning", "Hm", []), ("text", "Yes", ["Yes"])]
+
+
+def test_a_call_gives_the_answer_its_end_and_its_ids() -> None:
+    spoken = Spoken(1, (), Hermes().open_parser(TOOLS))
+    deltas: list[Delta] = []
+    spoken.push(b'<tool_call>{"name": "ls", "arguments": {}}</tool_call>' * 2, None, deltas)
+    spoken.finish(deltas)
     begun = [delta for delta in deltas if delta.kind == "call"]
-    assert [(delta.id, delta.text, delta.call) for delta in begun] == [(7, "look", 0), (7, "look", 1)]
+    assert [delta.call for delta in begun] == [0, 1]
     assert len({delta.call_id for delta in begun}) == 2
     assert spoken.end_reason("stop") == "tool_calls"
     assert spoken.end_reason("length") == "length"
-
-
-def test_an_answer_with_room_for_one_call_ends_where_a_second_begins() -> None:
-    spoken, deltas = say(CALL, b"\n", CALL, CALL, one_call=True)
-    assert [delta.text for delta in deltas if delta.kind == "call"] == ["look"]
-    assert spoken.stopped
-    assert spoken.end_reason("stop") == "tool_calls"
-    assert not say(CALL, one_call=True)[0].stopped
-
-
-def test_tokens_of_thoughts_are_counted() -> None:
-    spoken, deltas = say(b"<think>", b"one", b" two", b"</think>", b"said")
-    assert [(delta.kind, delta.text) for delta in deltas] == [("reasoning", "one"), ("reasoning", " two"), ("text", "said")]
-    assert 2 <= spoken.reasoning_tokens <= 4
-    assert spoken.end_reason("stop") == "stop"
