@@ -106,13 +106,21 @@ def test_a_schema_that_cannot_be_held_is_never_the_requests_fault(schema: str, m
     assert held(write(CHATML, tools=tools, tool_mode=mode), None, CALL)
 
 
-def test_thinking_is_switched_by_the_template_or_else_ended_at_once() -> None:
-    off = Thinking(enabled=False)
-    assert write(SWITCHED, thinking=off).limit is None
-    limit = write(OPENED, thinking=off).limit
+@pytest.mark.parametrize(
+    ("source", "thinking", "tokens"),
+    [
+        (SWITCHED, Thinking(enabled=False), None),
+        (OPENED, Thinking(enabled=False), 0),
+        (OPENED, Thinking(), None),
+        (OPENED, Thinking(budget_tokens=9), 9),
+    ],
+)
+def test_thinking_is_switched_by_the_template_or_else_ended_at_once(
+    source: str, thinking: Thinking, tokens: int | None
+) -> None:
+    limit = write(source, thinking=thinking).limit
     assert limit is not None
-    assert (limit.tokens, limit.begun) == (0, True)
-    assert write(OPENED).limit is None
+    assert (limit.tokens, limit.begun) == (tokens, source is OPENED)
 
 
 def test_a_thought_ends_at_its_limit() -> None:
