@@ -9,8 +9,10 @@ from .families.deepseek import Deepseek, DeepseekFenced
 from .families.generic import Generic
 from .families.glm import Glm
 from .families.granite import Granite
+from .families.harmony import Harmony
 from .families.hermes import Hermes
 from .families.kimi import Kimi
+from .families.llama_json import LlamaJson
 from .families.minimax_m2 import MinimaxM2
 from .families.mistral import Mistral, MistralList
 from .families.nemotron import Nemotron
@@ -23,6 +25,7 @@ from .thoughts import find_thoughts
 FAMILIES: dict[str, type[Family]] = {
     family.name: family
     for family in (
+        Harmony,
         MinimaxM2,
         SeedOss,
         Qwen3Coder,
@@ -37,6 +40,7 @@ FAMILIES: dict[str, type[Family]] = {
         Granite,
         Phi4,
         Hermes,
+        LlamaJson,
         Generic,
     )
 }
