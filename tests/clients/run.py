@@ -2,33 +2,31 @@
 
     .venv/bin/python tests/clients/run.py [--only cline,codex] [--server http://127.0.0.1:8080 --model ID] [--limit 300]
 
+    .venv/bin/python tests/clients/run.py --trial crash-once [--only cline,codex] [--together 2]
+
 Without `--server` it starts one with the scripted model. Agents are to create a file; libraries only ask. A client whose
-packages cannot be fetched is left out, and said. The exit code is 1 where one failed.
+packages cannot be fetched is left out, and said. The exit code is 1 where one failed. With `--trial` something goes wrong on
+purpose, with a server for each agent, and what each made of it is printed: the exit code is 1 where one came to no end.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
 
 from installs import NotInstalled, clients_home
-from sandbox import Outcome, free_port, refusing_proxy, run_client
+from sandbox import Outcome, refusing_proxy, run_client
+from serving import scripted_server
 from setups import AGENTS, LIBRARIES
+from trials import TRIALS, try_agents
 
 TASK = "Create a file named hello.txt with content hi-impetus"
 CONTENT = "hi-impetus"
-START_LIMIT_S = 60
 _ERROR = re.compile(r".*(?:error|failed|assert).*", re.IGNORECASE)
 
 
@@ -40,6 +38,9 @@ def main() -> int:
     parser.add_argument("--model", default="scripted")
     parser.add_argument("--limit", type=float, default=300, help="seconds that a client may take")
     parser.add_argument("--list", action="store_true", help="only name the clients")
+    parser.add_argument("--trial", choices=list(TRIALS), help="what goes wrong on purpose, for the agents")
+    parser.add_argument("--together", type=int, default=2, help="how many agents are tried at the same time")
+    parser.add_argument("--keep", type=Path, help="a new folder that the logs of trials stay in")
     options = parser.parse_args()
     known = AGENTS | LIBRARIES
     if options.list:
@@ -52,7 +53,16 @@ def main() -> int:
     failed = 0
     with tempfile.TemporaryDirectory(prefix="impetus-clients-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
-        with _server(options.server, Path(folder)) as root, refusing_proxy() as proxy:
+        if options.trial:
+            names = [name for name in names if name in AGENTS]
+            with refusing_proxy() as proxy:
+                trial, place = TRIALS[options.trial], options.keep or Path(folder)
+                endless = try_agents(
+                    trial, names, folder=place, task=TASK, proxy=proxy, together=options.together, content=CONTENT
+                )
+            return 1 if endless else 0
+        given = options.server and nullcontext(options.server.rstrip("/").removesuffix("/v1"))
+        with given or scripted_server(Path(folder)) as root, refusing_proxy() as proxy:
             for name in names:
                 try:
                     outcome = run_client(
@@ -89,45 +99,6 @@ def _problem(name: str, outcome: Outcome) -> str | None:
     if name in AGENTS and outcome.made != CONTENT:
         return f"hello.txt holds {outcome.made!r}"
     return None
-
-
-@contextmanager
-def _server(given: str | None, folder: Path) -> Iterator[str]:
-    """Gives the address of a server: the one that was named, or a new one with the scripted model."""
-    if given is not None:
-        yield given.rstrip("/").removesuffix("/v1")
-        return
-    port = free_port()
-    root = f"http://127.0.0.1:{port}"
-    settings = folder / "impetus.toml"
-    settings.write_text("[models]\nstarter = false\nhuggingface_cache = false\nload_at_start = false\n")
-    command = [sys.executable, "-m", "impetus", "serve", "--config", str(settings), "--port", str(port), "--scripted"]
-    environment = {**os.environ, "IMPETUS_HOME": str(folder / "impetus")}
-    with (folder / "server.log").open("wb") as log:
-        # Not in this folder, whose modules would hide the package's.
-        server = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try:
-        _wait_for(root, server)
-        yield root
-    finally:
-        server.terminate()
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait(5)
-
-
-def _wait_for(root: str, server: subprocess.Popen[bytes]) -> None:
-    opener = build_opener(ProxyHandler({}))
-    until_s = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < until_s and server.poll() is None:
-        try:
-            with opener.open(f"{root}/health", timeout=5):
-                return
-        except (URLError, OSError):
-            time.sleep(0.2)
-    raise SystemExit("the server did not start")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from .backend import Refusal
 
 MARK = "SCRIPT:"
 
-Fault = Literal["crash", "fail", "busy"]
-"""The process ends; a step fails; there is no room."""
+Fault = Literal["crash", "fail", "busy", "overflow"]
+"""The process ends; a step fails; there is no room; the prompt is found too long."""
 
 
 class ScriptedCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,6 +43,10 @@ class ScriptedTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Words per second; None is the engine's own speed."""
     fault: Fault | None = None
     """What goes wrong, at the time that the first word is due."""
+    times: int | None = None
+    """How many requests for this turn it strikes; None is all of them."""
+    stand_in: bool = False
+    """Whether the stand-in says what follows the text, in place of reasoning, calls and raw."""
 
 
 class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,8 +82,10 @@ def call_with(name: str, arguments: Mapping[str, object]) -> ScriptedCall:
 
 
 def _parse(text: str) -> Script:
+    # Some agents hand on what they were told as a quoted string.
+    unquoted = text.replace('\\"', '"') if text.startswith('{\\"') else text
     try:
-        value, _ = json.JSONDecoder().raw_decode(text)
+        value, _ = json.JSONDecoder().raw_decode(unquoted)
         script = msgspec.json.decode(json.dumps(value), type=Script)
     except (ValueError, msgspec.DecodeError, RecursionError) as error:
         raise Refusal("invalid", f"The script in the conversation cannot be read: {error}", param="messages") from error

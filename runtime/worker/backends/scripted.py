@@ -12,7 +12,10 @@ import signal
 import struct
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import takewhile
+
+import msgspec
 
 from ...events import PrefixReport
 from ...frames import LoadOptions
@@ -22,6 +25,7 @@ from ..output.choice import FAMILIES
 from ..output.family import Family, WrittenCall
 from .backend import Admission, Loaded, PromptTooLong, Refusal, StepOutcome, Work
 from .echo import EchoBackend
+from .faults import FaultCounter
 from .playing import Playing, read_words, split_words
 from .script import Fault, ScriptedTurn, arguments_of, find_script, turn_of
 from .stand_in import act, fill_form
@@ -32,6 +36,13 @@ DIMENSIONS = 64
 USUAL_FAMILY = "hermes"
 
 
+@dataclass(frozen=True, slots=True)
+class ScriptedAdmission(Admission):
+    """A request that is let in, with what is to go wrong with it."""
+
+    fault: Fault | None = None
+
+
 class ScriptedBackend(EchoBackend):
     """Speaks by the script, or as the stand-in does."""
 
@@ -40,6 +51,7 @@ class ScriptedBackend(EchoBackend):
         self._seen: deque[list[int]] = deque(maxlen=KEPT_PROMPTS)
         """Prompts as they were asked, the newest last: what a cache would hold."""
         self._faults: dict[int, Fault] = {}
+        self._counter = FaultCounter()
 
     def load(self, path: str, options: LoadOptions, on_progress: Callable[[float], None]) -> Loaded:
         """Loads nothing."""
@@ -56,10 +68,14 @@ class ScriptedBackend(EchoBackend):
         if not isinstance(prompt, ChatPrompt):
             return Admission(ids)
         family = _family(prompt)
-        if _turn(request).fault == "busy":
+        turn = _turn(request)
+        fault = turn.fault if self._counter.is_due(turn, prompt) else None
+        if fault == "busy":
             raise Refusal("overloaded", "The script says that there is no room.")
+        if fault == "overflow":
+            raise PromptTooLong(len(ids), max(1, len(ids) * 3 // 4))
         tools = () if prompt.tool_mode == "none" else prompt.tools
-        return Admission(ids, parser=family.open_parser(tools) if request.split else None)
+        return ScriptedAdmission(ids, parser=family.open_parser(tools) if request.split else None, fault=fault)
 
     def start(self, sequence: int, admission: Admission, request: GenerateRequest) -> None:
         """Begins to speak."""
@@ -67,8 +83,8 @@ class ScriptedBackend(EchoBackend):
         tps = next((tps for tps in (request.echo_tps, turn.tps) if tps is not None), self._tps)
         pieces = split_words(_written(turn, request)) or [""]
         playing = Playing(sequence, pieces, tps=tps, top_logprobs=request.top_logprobs, delay_s=turn.delay_s)
-        if turn.fault is not None:
-            self._faults[sequence] = turn.fault
+        if isinstance(admission, ScriptedAdmission) and admission.fault is not None:
+            self._faults[sequence] = admission.fault
         self.play(playing, sequence, self._report(list(admission.token_ids)))
 
     def step(self) -> StepOutcome:
@@ -88,6 +104,10 @@ class ScriptedBackend(EchoBackend):
         """Forgets a sequence."""
         super().drop(sequence)
         self._faults.pop(sequence, None)
+
+    def close(self) -> None:
+        """Forgets which faults came about."""
+        self._counter.forget()
 
     def answer(self, question: Question) -> Work:
         """Counts a prompt's words, or gives vectors of texts that are the same for the same text."""
@@ -119,7 +139,13 @@ def _turn(request: GenerateRequest) -> ScriptedTurn:
     if not isinstance(prompt, ChatPrompt):
         return ScriptedTurn(text="This is how the scripted model goes on.")
     script = find_script(prompt)
-    return act(prompt, request.constraint) if script is None else turn_of(script, prompt)
+    if script is None:
+        return act(prompt, request.constraint)
+    turn = turn_of(script, prompt)
+    if not turn.stand_in:
+        return turn
+    acted = act(prompt, request.constraint)
+    return msgspec.structs.replace(turn, text=turn.text + acted.text, calls=acted.calls)
 
 
 def _written(turn: ScriptedTurn, request: GenerateRequest) -> str:

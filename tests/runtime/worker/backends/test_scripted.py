@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +98,38 @@ def test_a_step_fails_and_there_is_no_room_where_the_script_says_so() -> None:
     with pytest.raises(Refusal) as caught:
         backend.admit(scripted({"text": "never", "fault": "busy"}))
     assert caught.value.kind == "overloaded"
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+@pytest.mark.usefixtures("counted")
+def test_a_fault_comes_so_many_times_also_in_the_process_that_follows() -> None:
+    request = scripted({"text": "fine", "fault": "busy", "times": 2})
+    for _ in range(2):
+        with pytest.raises(Refusal):
+            loaded().admit(request)
+    last = loaded()
+    assert last.admit(request).token_ids
+    last.close()
+    with pytest.raises(Refusal):
+        loaded().admit(request)
+
+
+@pytest.mark.usefixtures("counted")
+def test_a_prompt_is_found_too_long_where_the_script_says_so() -> None:
+    with pytest.raises(PromptTooLong):
+        loaded().admit(scripted({"fault": "overflow", "times": 1}))
+
+
+def test_the_stand_in_goes_on_behind_a_text_and_a_quoted_script_is_read() -> None:
+    prompt = ChatPrompt(
+        (Message("user", (TextPart('"SCRIPT: {\\"turns\\": [{\\"text\\": \\"So. \\", \\"stand_in\\": true}]}"'),)),)
+    )
+    pieces = answer(GenerateRequest("m", prompt))
+    assert "".join(piece.text for piece in pieces if isinstance(piece, Text)).startswith("So. Hello!")
 
 
 def test_what_a_prompt_shares_with_an_earlier_one_counts_as_known() -> None:
