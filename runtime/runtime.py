@@ -42,6 +42,7 @@ from .questions import AnswerKind, Embedded, Question, Ranked
 from .request import GenerateRequest
 from .scheduling.choices import generate_choices
 from .scheduling.governor import Governor
+from .scheduling.repeats import repeat_after_crash
 from .scheduling.residency import Residency
 from .scheduling.scheduler import Scheduler
 from .throughput import Throughput
@@ -266,23 +267,32 @@ class Runtime:
             if adapters or request.lora is not None:
                 request = msgspec.structs.replace(request, adapters=adapters, lora=None)
             with self._scheduler.admit():
-                if self._residency.status(model).state != "ready":
-                    self.journal.move(record, "loading")
-                loads, keep_alive_s = self.config.models.load_on_request, request.keep_alive_s
-                async with self._residency.use(model, load=loads, keep_alive_s=keep_alive_s) as (engine, context_length):
-                    self.journal.note_load(record)
-                    choices = generate_choices(
-                        engine,
-                        request,
-                        model=model.id,
-                        context_length=context_length,
-                        on_prefix=partial(self.journal.note_prefix, record),
-                    )
-                    counted = [0] * request.n
-                    async with aclosing(choices) as batches:
-                        async for batch in batches:
-                            self._note(record, batch, counted)
-                            yield batch
+                runs = repeat_after_crash(lambda: self._generate(request, record, model))
+                async with aclosing(runs) as batches:
+                    async for batch in batches:
+                        yield batch
+
+    async def _generate(
+        self, request: GenerateRequest, record: RequestRecord, model: Model
+    ) -> AsyncGenerator[list[Event], None]:
+        """Runs one request in its model."""
+        if self._residency.status(model).state != "ready":
+            self.journal.move(record, "loading")
+        loads, keep_alive_s = self.config.models.load_on_request, request.keep_alive_s
+        async with self._residency.use(model, load=loads, keep_alive_s=keep_alive_s) as (engine, context_length):
+            self.journal.note_load(record)
+            choices = generate_choices(
+                engine,
+                request,
+                model=model.id,
+                context_length=context_length,
+                on_prefix=partial(self.journal.note_prefix, record),
+            )
+            counted = [0] * request.n
+            async with aclosing(choices) as batches:
+                async for batch in batches:
+                    self._note(record, batch, counted)
+                    yield batch
 
     async def ask(
         self,

@@ -113,6 +113,16 @@ async def test_a_crash_ends_the_stream_with_an_error_and_the_next_request_is_ser
         assert answer.choices[0].message.content == "back again"
 
 
+async def test_a_crash_before_the_first_word_is_not_noticed_by_who_asked(serve) -> None:
+    async with serve(scripted=True) as live, client_of(live.url) as client:
+        stream = await client.chat.completions.create(
+            model="scripted", messages=scripted(text="made again", fault="crash", times=1), stream=True
+        )
+        chunks = [chunk async for chunk in stream]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "made again"
+    assert [chunk.choices[0].delta.role for chunk in chunks].count("assistant") == 1
+
+
 async def test_a_slow_prompt_keeps_its_client_with_empty_chunks(serve) -> None:
     async with serve(scripted=True, heartbeat_s=0.2) as live, client_of(live.url) as client:
         stream = await client.chat.completions.create(
