@@ -24,6 +24,10 @@ CacheType = Literal["f16", "q8_0", "q4_0"]
 """How precisely keys and values are kept."""
 
 
+ToolSupport = Literal["native", "generic"]
+"""Whether a model's chat template knows tools, or the model is told of them in the system message."""
+
+
 class PrefixOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is kept of computed prompts, and where."""
 
@@ -150,6 +154,10 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """Name and version, as "llama.cpp (llama-cpp-python 0.3.36)"."""
     details: dict[str, str] = {}
     """What the engine says of itself, for the log."""
+    tools: ToolSupport | None = None
+    """None where the model is not spoken with."""
+    thinks: bool = False
+    """Whether the model is known to think before it answers."""
 
 
 class LoadRefused(msgspec.Struct, frozen=True, tag="load_refused"):

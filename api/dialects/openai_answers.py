@@ -173,6 +173,10 @@ class ModelEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether it takes pictures."""
     parent: str | None = None
     """The model that an alias stands for."""
+    tools: Literal["native", "generic"] | None = None
+    """Of a loaded model: whether its own chat template knows tools, or it is told of them in the system message."""
+    reasoning: bool = False
+    """Of a loaded model: whether it is known to think before it answers."""
 
 
 class ModelList(msgspec.Struct, frozen=True):
@@ -362,6 +366,8 @@ def to_model_entry(status: ModelStatus, *, created: int, alias: str | None = Non
         status.model.header.ability,
         status.model.projector is not None,
         None if alias is None else status.model.id,
+        status.tools,
+        status.thinks,
     )
 
 

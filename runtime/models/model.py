@@ -61,6 +61,10 @@ class ModelStatus:
     """When it leaves memory if nobody uses it, by time.monotonic(); None where it stays, or is not there."""
     failure: str | None = None
     """Why it is `failed`."""
+    tools: Literal["native", "generic"] | None = None
+    """How tools are described to it, while it is loaded: by its own template, or in the system message."""
+    thinks: bool = False
+    """Whether it is known to think before it answers, while it is loaded."""
     planned_context_length: int | None = None
     """What it would be loaded with now; None where nobody planned it."""
 

@@ -68,6 +68,8 @@ class Resident:
             pid=self.engine.pid if self.engine is not None else None,
             context_length=self.ready.context_length if self.ready is not None else None,
             engine=self.ready.engine if self.ready is not None else None,
+            tools=self.ready.tools if self.ready is not None else None,
+            thinks=self.ready is not None and self.ready.thinks,
             load_s=self.load_s,
             progress=self.progress,
             running=self.running,

@@ -67,6 +67,8 @@ def _serve(inbox: Inbox, outlet: Outlet) -> None:
                 load_s=time.monotonic() - began_s,
                 engine=loaded.engine,
                 details=loaded.details,
+                tools=loaded.tools,
+                thinks=loaded.thinks,
             )
         )
         # What is there by now stays: a collection that went through it all would hold up every answer.

@@ -128,3 +128,30 @@ async def test_what_was_taken_over_from_another_request_is_told_in_every_form(se
                 assert record.prefix is not None
                 assert record.prefix.ram_tokens == record.cached_tokens == cached
                 assert record.prefix.computed_tokens == usage.prompt_tokens - cached
+
+
+async def test_a_model_whose_template_knows_no_tools_is_marked_so_and_calls_them_all_the_same(serve) -> None:
+    tools = [{"type": "function", "function": {"name": "get_weather", "parameters": PLACE}}]
+    question = [{"role": "user", "content": "What is the weather in Paris?"}]
+    async with serve(starter=True) as live, AsyncOpenAI(base_url=f"{live.url}/v1", api_key="none", timeout=60) as client:
+        [name] = [model.id async for model in client.models.list() if model.id != "echo"]
+        answer = await client.chat.completions.create(
+            model=name, messages=question, tools=tools, tool_choice="required", temperature=1, seed=5, max_tokens=400
+        )
+        async with live.session.get(f"{live.url}/v1/models/{name}") as response:
+            shown = await response.json()
+    assert shown["tools"] == "generic"
+    calls = answer.choices[0].message.tool_calls
+    assert answer.choices[0].finish_reason == "tool_calls"
+    assert calls
+    for call in calls:
+        assert call.function.name == "get_weather"
+        assert 0 < len(json.loads(call.function.arguments)["city"]) <= 30
+
+
+PLACE = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "minLength": 1, "maxLength": 30}},
+    "required": ["city"],
+    "additionalProperties": False,
+}

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, runtime_checkable
 import msgspec
 
 from ...events import PrefixReport, TokenLogprob
-from ...frames import LoadOptions
+from ...frames import LoadOptions, ToolSupport
 from ...questions import Answer, Question
 from ...request import GenerateRequest
 from ..constraint.matcher import Matcher
@@ -59,6 +59,10 @@ class Loaded:
     """Name and version."""
     details: dict[str, str] = field(default_factory=dict[str, str])
     """What is worth a line in the log."""
+    tools: ToolSupport | None = None
+    """How tools are described to the model; None where it is not spoken with."""
+    thinks: bool = False
+    """Whether the model is known to think before it answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,8 @@ class LlamaBackend:
             vocabulary.size,
             ENGINE,
             model.details() | {"chat template": self._prompts.conversation.about},
+            "native" if self._prompts.conversation.knows_tools else "generic",
+            self._prompts.conversation.thinks,
         )
 
     def admit(self, request: GenerateRequest) -> Admission:

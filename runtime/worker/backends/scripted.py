@@ -56,7 +56,9 @@ class ScriptedBackend(EchoBackend):
     def load(self, path: str, options: LoadOptions, on_progress: Callable[[float], None]) -> Loaded:
         """Loads nothing."""
         loaded = super().load(path, options, on_progress)
-        return Loaded(loaded.context_length, loaded.max_sequences, loaded.vocabulary_size, "scripted")
+        return Loaded(
+            loaded.context_length, loaded.max_sequences, loaded.vocabulary_size, "scripted", tools="native", thinks=True
+        )
 
     def admit(self, request: GenerateRequest) -> Admission:
         """Counts the prompt's words, and chooses how the answer is read."""
