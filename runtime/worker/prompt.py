@@ -11,9 +11,10 @@ import re
 import secrets
 import signal
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from types import FrameType
 from typing import NoReturn, cast
 
@@ -103,7 +104,7 @@ class ChatTemplate:
             raise Refusal("invalid", self.problem or "The model has no chat template.", param="messages")
         if not self._sees and any(isinstance(part, ImagePart) for message in messages for part in message.parts):
             raise Refusal("invalid", "This model takes text only; a message holds a picture.", param="messages")
-        variables: dict[str, object] = {"tools": None, "documents": None, **(options or {})}
+        variables: dict[str, object] = {"tools": self._without_tools, "documents": None, **(options or {})}
         for in_parts in (False, True):
             # Some templates for pictures take no text as a message's content, only a list of parts.
             marks = _Marks(self._forged)
@@ -132,10 +133,22 @@ class ChatTemplate:
         if self._template is None:
             return None
         try:
-            variables = {"tools": tools, "documents": None, **(options or {})}
+            variables = {"tools": tools or self._without_tools, "documents": None, **(options or {})}
             return self._write(self._template, messages, variables, begins_answer=True)
         except Refusal:
             return None
+
+    @cached_property
+    def _without_tools(self) -> list[object] | None:
+        """What stands for no tools: some templates take nothing but a list."""
+        if self._template is None:
+            return None
+        for nothing in (None, list[object]()):
+            with suppress(Refusal):
+                messages: list[dict[str, object]] = [{"role": "user", "content": "-"}]
+                self._write(self._template, messages, {"tools": nothing, "documents": None}, begins_answer=True)
+                return nothing
+        return None
 
     def _write(
         self,
@@ -248,7 +261,10 @@ def read_arguments(call: ToolCall) -> object:
 
 
 def _as_function(tool: Tool) -> dict[str, object]:
-    return {"name": tool.name, "description": tool.description, "parameters": json.loads(tool.parameters)}
+    # Templates loop over the properties of each tool, also of one without any.
+    empty: dict[str, object] = {"type": "object", "properties": {}}
+    parameters = empty | cast("dict[str, object]", json.loads(tool.parameters))
+    return {"name": tool.name, "description": tool.description, "parameters": parameters}
 
 
 def _as_mapping(
@@ -313,6 +329,10 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset({"*", "**"})
 
+    def is_safe_attribute(self, obj: object, attr: str, value: object) -> bool:
+        """Lets templates keep lists of their own; what they are given is made for them alone."""
+        return (isinstance(obj, list) and attr in ("append", "pop")) or super().is_safe_attribute(obj, attr, value)
+
     def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
         if operator == "**" and not (_is_small(left) and _is_small(right, most=64)):
             raise SecurityError("a power is too large")
@@ -341,6 +361,7 @@ class _GenerationTag(Extension):
 def _environment() -> Environment:
     environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _GenerationTag])
     environment.filters["tojson"] = _to_json
+    environment.filters["from_json"] = json.loads
     # Jinja's types know only the globals that it brings itself.
     functions = cast("dict[str, object]", environment.globals)
     functions.update(raise_exception=_raise_exception, strftime_now=_strftime_now)

@@ -158,7 +158,13 @@ class Conversation:
         text = self.arguments.find(call.name, call.arguments)
         if text is not None:
             return WrittenObject(cast("dict[str, object]", json.loads(text)), text)
-        return read_arguments(call) if call.arguments else dict[str, object]()
+        if not call.arguments:
+            return dict[str, object]()
+        value = read_arguments(call)
+        if isinstance(value, dict):
+            return cast("dict[str, object]", value)
+        # What is no JSON is shown as it was written, by templates that write JSON; others get it under a name.
+        return WrittenObject({"arguments": call.arguments}, call.arguments)
 
     def _limit(self, thinking: Thinking, end: str) -> ThoughtLimit | None:
         marks = self.family.thoughts

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -19,6 +20,9 @@ from ...request import Message, Part, TextPart, ToolCall
 Mapping = dict[str, object]
 Try = Callable[[list[Mapping], list[Mapping] | None], str | None]
 """Renders messages and tools as templates know them; None where the template fails."""
+
+CallText = Literal["with", "before", "turn"]
+"""Beside the calls, in an answer of its own, or in one with an empty word of the user behind it."""
 
 SHORT_ID = 9
 """How long the ids of calls are that Mistral's templates take; letters and digits only."""
@@ -51,6 +55,10 @@ class Needs:
     """Without a user's message the template fails."""
     arguments: bool = True
     """Whether a call's arguments are wanted as an object; False as JSON text."""
+    call_text: CallText = "with"
+    """Where the text of an answer stands that also calls."""
+    filler: str = ""
+    """What an empty message says, as some templates refuse those."""
     one_call: bool = False
     """Several calls of one answer become several answers, each with its result behind it."""
     short_ids: bool = False
@@ -61,7 +69,7 @@ class Needs:
 
 def find_needs(attempt: Try) -> Needs:
     """Tries a template."""
-    user, assistant = _mapping("user", _ASKED), _mapping("assistant", _SAID)
+    user, assistant, other_user = _mapping("user", _ASKED), _mapping("assistant", _SAID), _mapping("user", _TWO)
     tool: Mapping = {"name": _KEY, "description": _ONE, "parameters": {"type": "object", "properties": {}}}
     tools: list[Mapping] = [{"type": "function", "function": tool}]
 
@@ -72,25 +80,28 @@ def find_needs(attempt: Try) -> Needs:
     system, other = _mapping("system", _ONE), _mapping("system", _TWO)
     with_tools = attempt([user], tools)
     calls, arguments, short_ids, one_call = _try_calls(attempt)
+    described = with_tools is not None and _KEY in with_tools
+    filler = next((text for text in ("", " ", "-") if shows([user, _mapping("assistant", text), other_user], _TWO)), "")
     called = _calls({_KEY: 1} if arguments else "{}", "abcdefgh1")
     asking: Mapping = {"role": "assistant", "content": "", "tool_calls": called}
     result: Mapping = {"role": "tool", "content": _RESULT, "tool_call_id": "abcdefgh1", "name": "zqname"}
-    other_user = _mapping("user", _TWO)
     thought: Mapping = {**assistant, "reasoning_content": _TWO, "tool_calls": called}
     return Needs(
-        tools_native=with_tools is not None and _KEY in with_tools,
+        tools_native=described,
         calls_native=calls,
-        system_native=shows([system, user], _ONE, _ASKED),
+        system_native=_keeps_system(attempt, [system, user, asking, result] if calls else [system, user]),
         joins_systems=not shows([system, other, user], _ONE, _TWO, _ASKED),
         # Shown at the top it would change the prompt of all that was said before.
         moves_systems=not _in_order(attempt([user, assistant, system, user], None), _SAID, _ONE),
-        alternates=not shows([user, _mapping("user", _TWO)], _ASKED, _TWO),
+        alternates=not shows([user, other_user], _ASKED, _TWO),
         answers_results=calls
         and not shows([user, asking, result, other_user], _TWO)
-        and shows([user, asking, result, _mapping("assistant", ""), other_user], _TWO),
+        and shows([user, asking, result, _mapping("assistant", filler), other_user], _TWO),
         lone_results=calls and shows([user, {"role": "tool", "content": _RESULT, "tool_call_id": "abcdefgh1"}], _RESULT),
-        wants_user=not shows([system], _ONE),
+        wants_user=not shows([system], _ONE) or (described and _KEY not in (attempt([system], tools) or "")),
         arguments=arguments,
+        call_text=_try_call_text(shows, asking, result, filler) if calls else "with",
+        filler=filler,
         one_call=one_call,
         short_ids=short_ids,
         reasoning=shows([user, thought, {"role": "tool", "content": _RESULT, "tool_call_id": "abcdefgh1"}], _TWO),
@@ -102,29 +113,73 @@ def rewrite(messages: Sequence[Message], needs: Needs) -> tuple[Message, ...]:
     said: Iterable[Message] = messages
     if not needs.lone_results:
         said = _claim_results(said)
+    if needs.call_text != "with":
+        said = tuple(_part_text(said, needs))
     if needs.one_call:
         said = _part_calls(tuple(said))
     if needs.short_ids:
         said = map(_shorten_ids, said)
     said = _place_systems(tuple(said), needs)
-    if needs.wants_user and not any(message.role == "user" for message in said):
-        said = _with_user(said)
+    if needs.wants_user or needs.alternates:
+        said = _with_user(said, needs)
     if needs.answers_results:
-        said = tuple(_answer_results(said))
-    return _join_same(said) if needs.alternates else said
+        said = tuple(_answer_results(said, needs.filler))
+    said = _join_same(said) if needs.alternates else said
+    return tuple(_filled(message, needs.filler) for message in said) if needs.filler else said
 
 
 def _in_order(text: str | None, first: str, second: str) -> bool:
     return text is not None and 0 <= text.find(first) < text.find(second)
 
 
-def _answer_results(messages: Iterable[Message]) -> Iterable[Message]:
+def _keeps_system(attempt: Try, later: list[Mapping]) -> bool:
+    """Whether instructions are shown where they stand, and still are when the conversation goes on."""
+    talk = [later[0], later[1], _mapping("assistant", _SAID), _mapping("user", _TWO)]
+    return _in_order(attempt(later[:2], None), _ONE, _ASKED) and all(
+        _in_order(attempt(messages, None), _ONE, _ASKED) for messages in (later, talk)
+    )
+
+
+def _try_call_text(shows: Callable[..., bool], asking: Mapping, result: Mapping, filler: str) -> CallText:
+    """Finds where a text is kept that an answer has beside its calls, also after later answers."""
+    user, said = _mapping("user", _ASKED), _mapping("assistant", _SAID)
+    ways: dict[CallText, list[Mapping]] = {
+        "with": [{**asking, "content": _SAID}],
+        "before": [said, asking],
+        "turn": [said, _mapping("user", filler), asking],
+    }
+    for way, answer in ways.items():
+        begun = [user, *answer, result]
+        if all(shows([*begun, *more], _SAID, _KEY, _RESULT) for more in ([], [_mapping("assistant", _TWO)])):
+            return way
+    return "with"
+
+
+def _part_text(messages: Iterable[Message], needs: Needs) -> Iterable[Message]:
+    """Gives the text that an answer has beside its calls an answer of its own."""
+    for message in messages:
+        if not message.tool_calls or not message.parts:
+            yield message
+            continue
+        yield msgspec.structs.replace(message, tool_calls=(), reasoning="")
+        if needs.call_text == "turn":
+            yield Message("user", (TextPart(needs.filler),))
+        yield msgspec.structs.replace(message, parts=())
+
+
+def _filled(message: Message, filler: str) -> Message:
+    if message.role not in ("user", "assistant") or message.tool_calls or message.text or message.reasoning:
+        return message
+    return msgspec.structs.replace(message, parts=(*message.parts, TextPart(filler)))
+
+
+def _answer_results(messages: Iterable[Message], filler: str) -> Iterable[Message]:
     last: Message | None = None
     unanswered = False
     for message in messages:
         if message.role == "user":
             if unanswered and last is not None and last.role == "tool":
-                yield Message("assistant", (TextPart(""),))
+                yield Message("assistant", (TextPart(filler),))
             unanswered = True
         elif message.role == "assistant" and not message.tool_calls:
             unanswered = False
@@ -178,12 +233,14 @@ def _place_systems(messages: Sequence[Message], needs: Needs) -> tuple[Message, 
     return (system, *rest)
 
 
-def _with_user(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """Makes the last instruction the user's, or begins with an empty word of theirs."""
-    if messages and messages[-1].role == "system":
-        return (*messages[:-1], _as_user(messages[-1]))
+def _with_user(messages: Sequence[Message], needs: Needs) -> tuple[Message, ...]:
+    """Makes the last instruction the user's where nothing else is said, or begins with an empty word of theirs."""
     leading = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
-    return (*messages[:leading], Message("user", (TextPart(""),)), *messages[leading:])
+    if leading == len(messages):
+        return (*messages[:-1], *map(_as_user, messages[-1:]))
+    if messages[leading].role == "user":
+        return tuple(messages)
+    return (*messages[:leading], Message("user", (TextPart(needs.filler),)), *messages[leading:])
 
 
 def _claim_results(messages: Iterable[Message]) -> Iterable[Message]:
