@@ -110,9 +110,11 @@ def test_a_lost_sequence_ends_as_honestly_as_it_can(serve: Serve, kind: str, aft
 
     def fail(backend: EchoBackend, outcome: StepOutcome) -> None:
         nonlocal given
+        room = max(0, after - given)
         given += len(outcome.tokens)
         if given > after:
-            outcome.tokens.clear()
+            # On a busy machine several tokens are due at once.
+            del outcome.tokens[room:]
             backend.drop(1)
             outcome.lost.append(Lost(1, kind, "no room"))  # type: ignore[arg-type]
 
