@@ -104,7 +104,7 @@ class ChatTemplate:
             raise Refusal("invalid", self.problem or "The model has no chat template.", param="messages")
         if not self._sees and any(isinstance(part, ImagePart) for message in messages for part in message.parts):
             raise Refusal("invalid", "This model takes text only; a message holds a picture.", param="messages")
-        variables: dict[str, object] = {"tools": self._without_tools, "documents": None, **(options or {})}
+        variables: dict[str, object] = {"tools": self._without_tools, **_plain_variables(), **(options or {})}
         for in_parts in (False, True):
             # Some templates for pictures take no text as a message's content, only a list of parts.
             marks = _Marks(self._forged)
@@ -114,6 +114,7 @@ class ChatTemplate:
             if tools:
                 described = [{"type": "function", "function": _as_function(tool)} for tool in tools]
                 variables["tools"] = _guard_within(described, marks)
+                variables["functions"] = _to_json(variables["tools"], indent=2)
             text = self._write(self._template, mappings, variables, begins_answer=not continues)
             if marks.shows_all(text):
                 break
@@ -133,7 +134,9 @@ class ChatTemplate:
         if self._template is None:
             return None
         try:
-            variables = {"tools": tools or self._without_tools, "documents": None, **(options or {})}
+            variables = {"tools": tools or self._without_tools, **_plain_variables(), **(options or {})}
+            if tools:
+                variables["functions"] = _to_json(tools, indent=2)
             return self._write(self._template, messages, variables, begins_answer=True)
         except Refusal:
             return None
@@ -146,7 +149,7 @@ class ChatTemplate:
         for nothing in (None, list[object]()):
             with suppress(Refusal):
                 messages: list[dict[str, object]] = [{"role": "user", "content": "-"}]
-                self._write(self._template, messages, {"tools": nothing, "documents": None}, begins_answer=True)
+                self._write(self._template, messages, {"tools": nothing, **_plain_variables()}, begins_answer=True)
                 return nothing
         return None
 
@@ -395,6 +398,11 @@ def _part_written(value: object, written: list[str]) -> object:
     if isinstance(value, (list, tuple)):
         return [_part_written(item, written) for item in cast("Sequence[object]", value)]
     return value
+
+
+def _plain_variables() -> dict[str, object]:
+    """Gives what templates look for besides messages and tools."""
+    return {"documents": None, "functions": "", "datetime": _strftime_now("%B %d, %Y")}
 
 
 def _raise_exception(message: object) -> NoReturn:

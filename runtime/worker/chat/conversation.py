@@ -10,6 +10,7 @@ from typing import cast
 import msgspec
 
 from ...request import ChatPrompt, Constraint, Thinking, Tool, ToolCall
+from ..backends.backend import Refusal
 from ..output.choice import choose_family
 from ..output.pieces import Parser
 from ..prompt import CHATML, CHATML_STOP, ChatTemplate, Segment, WrittenObject, read_arguments
@@ -118,7 +119,7 @@ class Conversation:
             split: whether reasoning and calls are told apart in the answer.
         """
         tools = () if prompt.tool_mode == "none" else prompt.tools
-        segments = self._render(prompt, tools)
+        segments = self._render_somehow(prompt, tools)
         end = "".join(segment.text for segment in segments[-8:])[-_END_CHARACTERS:]
         thinks = self.thinks and prompt.thinking.enabled is not False
         forms, needs_form = choose_forms(self.family, prompt, tools, constraint, thinks=thinks, end=end)
@@ -134,9 +135,22 @@ class Conversation:
             self._limit(prompt.thinking, end),
         )
 
-    def _render(self, prompt: ChatPrompt, tools: Sequence[Tool]) -> list[Segment]:
-        messages = prompt.messages
+    def _render_somehow(self, prompt: ChatPrompt, tools: Sequence[Tool]) -> list[Segment]:
+        """Describes tools in plain text where the template knows tools, but not such ones."""
         plain = bool(tools) and not self.knows_tools
+        try:
+            return self._render(prompt, tools, plain=plain)
+        except Refusal:
+            if plain or not tools:
+                raise
+            try:
+                return self._render(prompt, tools, plain=True)
+            except Refusal:
+                pass
+            raise
+
+    def _render(self, prompt: ChatPrompt, tools: Sequence[Tool], *, plain: bool) -> list[Segment]:
+        messages = prompt.messages
         if plain or not self.needs.calls_native:
             messages = write_calls(messages, self.family, self._written)
         if plain:
@@ -158,12 +172,10 @@ class Conversation:
         text = self.arguments.find(call.name, call.arguments)
         if text is not None:
             return WrittenObject(cast("dict[str, object]", json.loads(text)), text)
-        if not call.arguments:
-            return dict[str, object]()
-        value = read_arguments(call)
+        value = read_arguments(call) if call.arguments else dict[str, object]()
+        # What is no JSON is shown as it was written, by templates that write JSON; others get it under a name.
         if isinstance(value, dict):
             return cast("dict[str, object]", value)
-        # What is no JSON is shown as it was written, by templates that write JSON; others get it under a name.
         return WrittenObject({"arguments": call.arguments}, call.arguments)
 
     def _limit(self, thinking: Thinking, end: str) -> ThoughtLimit | None:
