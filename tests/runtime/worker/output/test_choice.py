@@ -37,10 +37,14 @@ MODELS = (
     Model("Qwen2.5", OBJECT, ("<|im_end|>",), "hermes", "<think>"),
     Model("Qwen3", OBJECT + "<think>\n</think>", ("<|im_end|>",), "hermes", "<think>"),
     Model("Qwen3-Coder", TAGS, ("<|im_end|>",), "qwen3_coder", "<think>"),
-    Model("GLM-4.5", "<tool_call>f<arg_key>k</arg_key><arg_value>v</arg_value></tool_call><think></think>", (), "glm", "<think>"),
+    Model(
+        "GLM-4.5", "<tool_call>f<arg_key>k</arg_key><arg_value>v</arg_value></tool_call><think></think>", (), "glm", "<think>"
+    ),
     Model("Mistral Nemo", "[INST]{{ m }}[/INST][TOOL_CALLS][{}]", TEKKEN, "mistral_list", "[THINK]"),
     Model("Mistral Small 3.1", "[INST]{{ m }}[/INST][TOOL_CALLS][{}]", (*TEKKEN, "[ARGS]"), "mistral_list", "[THINK]"),
-    Model("Mistral Small 3.2", "[INST]{{ m }}[/INST][TOOL_CALLS]f[CALL_ID]1[ARGS]{}", (*TEKKEN, "[ARGS]"), "mistral", "[THINK]"),
+    Model(
+        "Mistral Small 3.2", "[INST]{{ m }}[/INST][TOOL_CALLS]f[CALL_ID]1[ARGS]{}", (*TEKKEN, "[ARGS]"), "mistral", "[THINK]"
+    ),
     Model("Magistral", "[THINK]x[/THINK][INST][TOOL_CALLS]f[ARGS]{}", (*TEKKEN, "[ARGS]", "[THINK]"), "mistral", "[THINK]"),
     Model("DeepSeek R1", FENCED + "{% set c = m.split('</think>') %}", DEEPSEEK_TOKENS, "deepseek_v3", "<think>"),
     Model("DeepSeek V3", FENCED, DEEPSEEK_TOKENS, "deepseek_v3", "<think>"),
