@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from family_outputs import AS_JSON, NAMED, TAGGED, TOOLS, cuts, decoded, made, outputs, read, read_all_ways
+from family_outputs import AS_JSON, NAMED, TAGGED, cuts, decoded, made, outputs, read, read_all_ways
 
 from impetus.runtime.worker.output.family import Family, WrittenCall
 
