@@ -11,7 +11,8 @@ from family_outputs import AS_JSON, NAMED, TAGGED, cuts, decoded, made, outputs,
 from impetus.runtime.worker.output.family import Family, WrittenCall
 
 _CUT_TAG = re.compile(r"(?:\\n|<[^<>]*>?)*$")
-ALL = made()
+# Harmony's channels and Llama's bare objects have no marks that text could stand around: they have tests of their own.
+ALL = [family for family in made() if family.name not in ("harmony", "llama_json")]
 NAMES = [family.name for family in ALL]
 WORDS = (
     "Plain words.",
