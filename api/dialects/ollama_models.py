@@ -35,7 +35,6 @@ _THINKING_MARKS = (
     "reasoning_content",
     "[THINK]",
     "<|channel",
-    "thinking",
 )
 """What a chat template has one of where its model thinks before it answers."""
 _BILLION, _MILLION = 1_000_000_000, 1_000_000
@@ -299,7 +298,7 @@ def to_made_alias(body: CreateBody, base: str, under: AliasConfig | None) -> Mad
     Args:
         body: what a client wants.
         base: the id of the model.
-        under: what the name that it is made from is an alias of; its system message and parameters hold where no others are given.
+        under: what the name that it is made from is an alias of; what goes with that holds where nothing else is given.
 
     Raises:
         InvalidRequest: something is wanted that is not kept.

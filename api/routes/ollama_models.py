@@ -71,7 +71,9 @@ async def list_running(request: web.Request) -> web.Response:
 async def show(request: web.Request) -> web.Response:
     """Shows a model in full."""
     name = (await read_body(request, ollama_models.NAME)).wanted
-    [facts] = await _learn(request, [await find_listed(request.app[RUNTIME], name)])
+    runtime = request.app[RUNTIME]
+    _, status = await find_listed(runtime, name)
+    [facts] = await _learn(request, [(name if runtime.stands_for(name) else None, status)])
     return _json(ollama_models.to_show(facts))
 
 
