@@ -17,7 +17,7 @@ from ..dialects import ollama, ollama_embed
 from ..dialects.ollama_answers import ChatAnswer, GenerateAnswer, Stopwatch
 from ..dialects.ollama_models import to_preset
 from ..dialects.ollama_options import to_keep_alive
-from ..keys import REQUEST_ID, RUNTIME
+from ..keys import OPERATIONS, REQUEST_ID, RUNTIME
 from ..run import ask, open_run
 from ..stream import NDJSON, stream_answer
 
@@ -28,6 +28,11 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/api/generate", post_generate)
     app.router.add_post("/api/embed", post_embed)
     app.router.add_post("/api/embeddings", post_embeddings)
+    operations = app[OPERATIONS]
+    operations.describe(post_chat, body=ollama.CHAT, stream=NDJSON)
+    operations.describe(post_generate, body=ollama.GENERATE, stream=NDJSON)
+    operations.describe(post_embed, body=ollama_embed.EMBED)
+    operations.describe(post_embeddings, body=ollama_embed.EMBEDDINGS)
 
 
 async def post_chat(request: web.Request) -> web.StreamResponse:

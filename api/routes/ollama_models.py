@@ -17,7 +17,7 @@ from ..dialects import ollama_models
 from ..dialects.ollama_answers import to_error
 from ..dialects.ollama_models import Facts, Progress
 from ..errors import describe
-from ..keys import RUNTIME, STARTED_EPOCH_S
+from ..keys import OPERATIONS, RUNTIME, STARTED_EPOCH_S
 from ..listed import Listed, find_listed, list_models
 from ..stream import NDJSON
 
@@ -39,6 +39,15 @@ def add_routes(app: web.Application) -> None:
     app.router.add_delete("/api/delete", delete)
     app.router.add_route("HEAD", "/api/blobs/{digest}", refuse_blob)
     app.router.add_post("/api/blobs/{digest}", refuse_blob)
+    operations = app[OPERATIONS]
+    operations.describe(get_version, answer=ollama_models.VersionAnswer)
+    operations.describe(list_tags, answer=ollama_models.TagsAnswer)
+    operations.describe(list_running, answer=ollama_models.RunningAnswer)
+    operations.describe(show, body=ollama_models.NAME, answer=ollama_models.ShowAnswer)
+    operations.describe(pull, body=ollama_models.PULL, answer=Progress, stream=NDJSON)
+    operations.describe(copy, body=ollama_models.COPY)
+    operations.describe(create, body=ollama_models.CREATE, answer=Progress, stream=NDJSON)
+    operations.describe(delete, body=ollama_models.NAME)
 
 
 async def get_version(_request: web.Request) -> web.Response:
@@ -71,7 +80,9 @@ async def list_running(request: web.Request) -> web.Response:
 async def show(request: web.Request) -> web.Response:
     """Shows a model in full."""
     name = (await read_body(request, ollama_models.NAME)).wanted
-    [facts] = await _learn(request, [await find_listed(request.app[RUNTIME], name)])
+    runtime = request.app[RUNTIME]
+    _, status = await find_listed(runtime, name)
+    [facts] = await _learn(request, [(name if runtime.stands_for(name) else None, status)])
     return _json(ollama_models.to_show(facts))
 
 

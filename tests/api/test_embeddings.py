@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
+import ollama
 import openai
 import pytest
 from gguf import PoolingType
@@ -209,3 +210,22 @@ async def test_tokens_and_templates_need_no_model_name_where_one_is_loaded(live)
     assert answer == {"prompt": "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"}
     wrong = await post(live, "/detokenize", {"tokens": [512]}, status=400)
     assert wrong["error"]["param"] == "tokens"  # type: ignore[index]
+
+
+async def test_ollamas_client_gets_vectors_and_long_texts_are_cut(live) -> None:
+    async with ollama.AsyncClient(host=live.url, timeout=30) as client:
+        answer = await client.embed("tiny-bert", TEXTS)
+        assert np.array(answer.embeddings).shape == (3, WIDTH)
+        assert answer.prompt_eval_count == 8 + 6 + 5
+        one = await client.embeddings("tiny-bert", TEXTS[0])
+        assert list(one.embedding) == pytest.approx(list(answer.embeddings[0]), abs=1e-3)
+        cut = await client.embed("tiny-bert", ["cat", "cat " * 200])
+        assert cut.prompt_eval_count == 3 + CONTEXT
+        with pytest.raises(ollama.ResponseError, match="maximum context length is"):
+            await client.embed("tiny-bert", "cat " * 200, truncate=False)
+        assert (await client.show("tiny-bert")).capabilities == ["embedding"]
+        coder = await client.show("tiny-coder:latest")
+        assert ".Suffix" in (coder.template or "")
+        assert coder.capabilities == ["completion", "tools", "insert"]
+        filled = await client.generate("tiny-coder", "def read", suffix="return name", options={"num_predict": 8})
+        assert filled.eval_count == 8

@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import pytest
+
+from impetus.runtime.errors import InvalidRequest
+from impetus.runtime.formats.header import Header
+from impetus.runtime.models.files import remove
+from impetus.runtime.models.model import Model, StoreName
+
+
+def model(path: Path, store: StoreName = "impetus") -> Model:
+    return Model("m", path, store, Header("gguf", 1))
+
+
+def test_all_shards_go_and_folders_that_are_empty_then(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "owner" / "repo"
+    folder.mkdir(parents=True)
+    shards = [folder / f"m-0000{number}-of-00002.gguf" for number in (1, 2)]
+    for path in (*shards, tmp_path / "models" / "other.gguf"):
+        path.write_bytes(b"x")
+    remove(model(shards[0]), tmp_path / "models")
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["other.gguf"]
+
+
+def test_what_lies_elsewhere_stays(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"x")
+    for other in (model(path), model(path, "huggingface")):
+        with pytest.raises(InvalidRequest):
+            remove(other, tmp_path / "models")
+    assert path.exists()
