@@ -19,6 +19,10 @@ def find_backend(name: str) -> Callable[[], Backend]:
             from .llama_embedding import LlamaEmbeddingBackend
 
             return LlamaEmbeddingBackend
+        if name == "mlx":
+            from .mlx import open_backend
+
+            return open_backend
         if name == "echo":
             from .echo import EchoBackend
 

@@ -17,7 +17,11 @@ from ..constraint.matcher import ConstraintFailed
 from ..constraint.vocabulary import ConstraintVocabulary
 from ..draft.cost import TILE_TOKENS
 from ..prefix.explain import Explainer
+from ..prefix.sharing import distinct_tokens
+from ..prompts import PromptReader
+from ..sampling.ranges import check_sampling
 from ..slices import LEAST_SLICE, Attention, Slices
+from ..words import WordQuestion, answer_words
 from .backend import (
     Admission,
     Begun,
@@ -40,13 +44,10 @@ from .llama_guesses import Guesses, open_draft_model
 from .llama_model import ENGINE, LlamaModel
 from .llama_opening import open_cells
 from .llama_picture import LlamaAdmission, PictureFailed, open_projector, words_of
-from .llama_prompts import PromptReader
-from .llama_sampler import Sampler, check_sampling
+from .llama_sampler import Sampler
 from .llama_sequence import Generating, Part
-from .llama_sharing import distinct_tokens
 from .llama_vocab import Vocabulary
 from .llama_warmup import warm_up
-from .llama_words import WordQuestion, answer_words
 
 GROWTH_TOKENS = 32
 """How much room in the cache each running sequence keeps before another one is let in."""

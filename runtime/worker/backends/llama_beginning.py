@@ -9,10 +9,10 @@ from collections.abc import Collection, Sequence
 from ...events import PrefixReport
 from ..prefix.checkpoints import checkpoint_positions
 from ..prefix.explain import Explainer
+from ..prefix.sharing import LEAST_SHARED, common_prefix
 from ..prefix.store import Hit
 from .llama_cells import Cells, Donor
 from .llama_sequence import Generating, Part
-from .llama_sharing import LEAST_SHARED, common_prefix
 
 
 class Beginnings:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from ...request import Adapter
 from ..prefix.segments import LEAST_TOKENS
+from ..prefix.sharing import LEAST_SHARED, common_prefix
 from ..prefix.store import Hit, PrefixStore
 from ..prefix.trie import TokenTrie
 from .llama_memory import ContextMemory
-from .llama_sharing import LEAST_SHARED, common_prefix
 
 PARK_AFTER_TOKENS = 64
 """Each token that is computed looks at all cells in use, also at those it then leaves out. Once so many were computed beside an

@@ -12,10 +12,10 @@ import numpy as np
 from llama_cpp import llama_cpp as native
 
 from ...frames import LoadOptions, PrefixOptions
+from ..prefix.sharing import common_prefix
 from .backend import LoadError
 from .llama_batch import Batch
 from .llama_model import LlamaModel
-from .llama_sharing import common_prefix
 
 LEAST_PROBABILITY = 0.6
 """A guess ends before a token of which the small model itself is less sure."""

@@ -16,13 +16,13 @@ from ...frames import LoadOptions
 from ...questions import ApplyTemplate, Count, Detokenize, Embed, Embedded, Question, Rank, Ranked, Tokenize
 from ...request import GenerateRequest
 from ..prompt import Segment
+from ..words import answer_words
 from .backend import Admission, Loaded, LoadError, Occupancy, PromptTooLong, Refusal, StepOutcome, Work
 from .llama_log import LlamaLog
 from .llama_model import ENGINE
 from .llama_pooling import PoolingContext
 from .llama_vocab import Vocabulary
 from .llama_weights import describe_weights, open_weights, read_fact
-from .llama_words import answer_words
 from .matryoshka import Vector, cut, find_nesting
 from .packing import ComputeError, Packer
 

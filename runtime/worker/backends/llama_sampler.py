@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import secrets
 from collections.abc import Sequence
 from typing import cast
@@ -12,57 +11,17 @@ import numpy as np
 from llama_cpp import llama_cpp as native
 from numpy.typing import NDArray
 
-from ...events import TokenLogprob, TopLogprob
+from ...events import TokenLogprob
 from ...request import Sampling
 from ..constraint.matcher import Matcher
-from .backend import Refusal
-from .llama_candidates import nucleus
+from ..sampling.logprobs import logprob_of
+from ..sampling.nucleus import nucleus
 from .llama_vocab import Vocabulary
 
-MAX_BREAKERS = 32
-"""For each one the engine looks through the whole vocabulary."""
 _SEEDS = 0xFFFFFFFF
 """llama.cpp takes this one as "choose for me", so real seeds stay below it."""
 _MIROSTAT_TOKENS = 100
 """How many of the likeliest tokens mirostat 1 estimates from; llama-server's number."""
-
-_Range = tuple[float, float]
-_ANY: _Range = (-math.inf, math.inf)
-_RANGES: dict[str, _Range] = {
-    "temperature": _ANY,
-    "top_p": _ANY,
-    "min_p": _ANY,
-    "presence_penalty": _ANY,
-    "frequency_penalty": _ANY,
-    "repeat_penalty": (1e-6, math.inf),
-    "typical_p": (0, math.inf),
-    "dry_multiplier": (0, 1e6),
-    "dry_base": (1, 1e6),
-    "dry_allowed_length": (0, 2**31 - 1),
-    "xtc_probability": (0, 1),
-    "xtc_threshold": (0, 1),
-    "mirostat_tau": (0, 1e3),
-    "mirostat_eta": (0, 1e3),
-}
-"""The least and the most that the engine survives."""
-
-
-def check_sampling(sampling: Sampling, vocabulary: Vocabulary) -> None:
-    """Refuses values that the engine does not survive, or that mean nothing to it."""
-    for name, (least, most) in _RANGES.items():
-        value: float = getattr(sampling, name)
-        if not math.isfinite(value):
-            raise Refusal("invalid", f"{name} must be a finite number, not {value}.", param=name)
-        if value < least:
-            raise Refusal("invalid", f"{name} must be at least {least:g}, not {value}.", param=name)
-        if value > most:
-            raise Refusal("invalid", f"{name} must be at most {most:g}, not {value}.", param=name)
-    if len(sampling.dry_sequence_breakers) > MAX_BREAKERS:
-        raise Refusal("invalid", f"dry_sequence_breakers may hold {MAX_BREAKERS} texts.", param="dry_sequence_breakers")
-    if not vocabulary.are_known(tuple(sampling.logit_bias)):
-        raise Refusal("invalid", f"logit_bias names a token id outside of 0 to {vocabulary.size - 1}.", param="logit_bias")
-    if not all(map(math.isfinite, sampling.logit_bias.values())):
-        raise Refusal("invalid", "logit_bias must hold finite numbers.", param="logit_bias")
 
 
 class Sampler:
@@ -241,13 +200,4 @@ def read_logits(context: native.llama_context_p, index: int, size: int) -> NDArr
 
 def read_logprob(context: native.llama_context_p, index: int, vocabulary: Vocabulary, *, token: int, top: int) -> TokenLogprob:
     """Reads how likely a token was by the bare logits, and which ones were likeliest, in falling order."""
-    logits = read_logits(context, index, vocabulary.size)
-    peak = float(logits.max())
-    total = peak + float(np.log(np.exp(logits - peak).sum(dtype=np.float64)))
-    likeliest: tuple[TopLogprob, ...] = ()
-    if top:
-        count = min(top, vocabulary.size - 1)
-        candidates = np.argpartition(logits, -count)[-count:]
-        ordered = candidates[np.argsort(-logits[candidates], kind="stable")]
-        likeliest = tuple(TopLogprob(int(one), vocabulary.piece(int(one)), float(logits[one]) - total) for one in ordered)
-    return TokenLogprob(token, vocabulary.piece(token), float(logits[token]) - total, likeliest)
+    return logprob_of(read_logits(context, index, vocabulary.size), vocabulary, token=token, top=top)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-import re
 from collections.abc import Sequence
 from typing import cast
 
 from llama_cpp import llama_cpp as native
 
+from ..vocabulary import BOUNDARY
 from .llama_candidates import Candidates
 from .llama_dry import DrySamplers
 
 _CONTROL = native.LLAMA_TOKEN_ATTR_CONTROL | native.LLAMA_TOKEN_ATTR_UNKNOWN
 """The tokens that the tokenizer makes out of text only when it is told to."""
 _PIECE_BYTES = 64
-_BOUNDARY = re.compile(r"start|\[INST\]|<\|(user|assistant|system|tool)|<\|turn>", re.IGNORECASE)
 
 
 class Vocabulary:
@@ -42,10 +41,11 @@ class Vocabulary:
         self.bos = self._known(_number(native.llama_vocab_bos(vocab)))
         """The token that begins a sequence, or None."""
         self.eos = self._known(_number(native.llama_vocab_eos(vocab)))
-        self.boundaries = frozenset(token for text, token in self.control_texts.items() if _BOUNDARY.search(text))
+        self.boundaries = frozenset(token for text, token in self.control_texts.items() if BOUNDARY.search(text))
         """The control tokens that begin a message in the chat templates of the field."""
         self.adds_bos = native.llama_vocab_get_add_bos(vocab)
         """Whether the model wants it before every text."""
+        self.adds_bos_to_chats = self.adds_bos
 
     def tokenize(self, text: str, *, control: bool, whole: bool = False) -> list[int]:
         """Cuts text into tokens.

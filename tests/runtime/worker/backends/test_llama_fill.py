@@ -12,7 +12,7 @@ from impetus.runtime.frames import LoadOptions
 from impetus.runtime.questions import Tokenize, Tokenized
 from impetus.runtime.request import FileText, FillPrompt, GenerateRequest, TokenPrompt
 from impetus.runtime.worker.backends.backend import Refusal
-from impetus.runtime.worker.backends.llama_fill import FillTokens, fill_tokens
+from impetus.runtime.worker.fill import FillTokens, fill_tokens
 
 PRE, SUF, MID, REPO, FILE, BOS = 1, 2, 3, 4, 5, 6
 PLAIN = FillTokens(PRE, SUF, MID)

@@ -15,12 +15,14 @@ from impetus.runtime.frames import LoadOptions
 from impetus.runtime.request import Constraint, Sampling
 from impetus.runtime.worker.backends.backend import Refusal
 from impetus.runtime.worker.backends.llama_batch import Batch
-from impetus.runtime.worker.backends.llama_candidates import Candidates, nucleus
+from impetus.runtime.worker.backends.llama_candidates import Candidates
 from impetus.runtime.worker.backends.llama_constraint import open_constraints
 from impetus.runtime.worker.backends.llama_model import LlamaModel
-from impetus.runtime.worker.backends.llama_sampler import Sampler, check_sampling, read_logprob
+from impetus.runtime.worker.backends.llama_sampler import Sampler, read_logprob
 from impetus.runtime.worker.backends.llama_vocab import Vocabulary
 from impetus.runtime.worker.constraint.vocabulary import ConstraintVocabulary
+from impetus.runtime.worker.sampling.nucleus import nucleus
+from impetus.runtime.worker.sampling.ranges import check_sampling
 
 pytestmark = pytest.mark.engine
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ...request import ChatPrompt, FillPrompt, GenerateRequest, ImagePart, Message, TextPrompt, TokenPrompt
-from ..chat.conversation import Conversation, Written
-from ..prefix.normalise import normalise
-from ..prompt import Segment
-from .backend import PromptTooLong, Refusal
-from .llama_fill import FillTokens, fill_tokens
-from .llama_picture import Picture, PromptTokens
-from .llama_vocab import Vocabulary
+from ..request import ChatPrompt, FillPrompt, GenerateRequest, ImagePart, Message, TextPrompt, TokenPrompt
+from .backends.backend import PromptTooLong, Refusal
+from .backends.llama_picture import Picture, PromptTokens
+from .chat.conversation import Conversation, Written
+from .fill import FillTokens, fill_tokens
+from .prefix.normalise import normalise
+from .prompt import Segment
+from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from .llama_projector import Projector
+    from .backends.llama_projector import Projector
 
 
 class PromptReader:
@@ -67,9 +67,9 @@ class PromptReader:
         match request.prompt:
             case ChatPrompt():
                 written = self._write(request)
-                ids = self._tokenize(written.segments, pictures)
+                ids = self._tokenize(written.segments, pictures, begins=self._vocabulary.adds_bos_to_chats)
             case TextPrompt(text):
-                ids = self._tokenize([Segment(text, control=True)], pictures)
+                ids = self._tokenize([Segment(text, control=True)], pictures, begins=self._vocabulary.adds_bos)
             case TokenPrompt(token_ids):
                 if not self._vocabulary.are_known(token_ids):
                     raise Refusal(
@@ -104,12 +104,13 @@ class PromptReader:
             prompt = msgspec.structs.replace(prompt, messages=normalise(prompt.messages))
         return self.conversation.write(prompt, request.constraint, split=request.split)
 
-    def _tokenize(self, segments: list[Segment], pictures: list[Picture]) -> list[int]:
-        """Tokenises a prompt, with a beginning-of-sequence token where the model wants one and the template wrote none.
+    def _tokenize(self, segments: list[Segment], pictures: list[Picture], *, begins: bool) -> list[int]:
+        """Tokenises a prompt.
 
         Args:
             segments: the prompt.
             pictures: those in it are added here.
+            begins: whether a beginning-of-sequence token is to stand first.
 
         Raises:
             PromptTooLong: it is too long even if every token were the longest one; its count is then an estimate.
@@ -117,14 +118,14 @@ class PromptReader:
         vocabulary = self._vocabulary
         self._check_size(*(segment.text for segment in segments))
         ids: list[int] = []
-        if vocabulary.adds_bos and vocabulary.bos is not None:
+        if begins and vocabulary.bos is not None:
             ids.append(vocabulary.bos)
         for segment in segments:
             if segment.picture is not None:
                 self._add_picture(segment.picture, ids, pictures)
                 continue
             words = vocabulary.tokenize(segment.text, control=segment.control)
-            if len(ids) == 1 and vocabulary.adds_bos and words[:1] == ids:
+            if len(ids) == 1 and begins and words[:1] == ids:  # the template wrote it itself
                 words = words[1:]
             ids += words
         return ids

@@ -1,14 +1,14 @@
-"""What can be asked of every GGUF model without computing: its tokens, their text, its chat template."""
+"""What can be asked of every model that writes without computing: its tokens, their text, its chat template."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...questions import ApplyTemplate, Count, Counted, Detokenize, Detokenized, Rendered, Tokenize, Tokenized
-from ...request import GenerateRequest
-from .backend import PromptTooLong, Refusal
-from .llama_prompts import PromptReader
-from .llama_vocab import Vocabulary
+from ..questions import ApplyTemplate, Count, Counted, Detokenize, Detokenized, Rendered, Tokenize, Tokenized
+from ..request import GenerateRequest
+from .backends.backend import PromptTooLong, Refusal
+from .prompts import PromptReader
+from .vocabulary import Vocabulary
 
 MOST_CHARACTERS = 4_000_000
 """Longer texts are not cut into tokens: it would take seconds, in which nobody else gets a token."""

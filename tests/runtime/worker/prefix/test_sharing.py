@@ -3,7 +3,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impetus.runtime.worker.backends.llama_sharing import common_prefix, distinct_tokens
+from impetus.runtime.worker.prefix.sharing import common_prefix, distinct_tokens
 
 TOKENS = st.lists(st.integers(0, 2), max_size=40)
 

@@ -1,0 +1,1 @@
+"""What engines share whose library computes and leaves prompts, memory and choices to us."""
