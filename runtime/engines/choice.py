@@ -1,26 +1,19 @@
-"""Says which engine serves a format on this machine, and why the others do not."""
+"""Says which engine serves a model on this machine, and why the others do not."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 from ..formats.header import Format, Header
 
-EngineName = Literal["llama", "llama-embedding", "echo", "scripted"]
+EngineName = Literal["llama", "llama-embedding", "mlx", "torch", "onnx", "coreml", "echo", "scripted"]
 """The worker's backends, by the names it is started with."""
-
-_TITLES: dict[Format, str] = {
-    "gguf": "GGUF",
-    "safetensors": "SafeTensors",
-    "mlx": "MLX",
-    "coreml": "Core ML",
-    "pytorch": "PyTorch",
-    "onnx": "ONNX",
-    "echo": "echo",
-}
 
 _NOT_SERVED = frozenset({"t5", "t5encoder", "wavtokenizer-dec"})
 """Architectures that llama.cpp loads, but that neither write text token by token nor give vectors of it."""
@@ -33,35 +26,90 @@ class EngineChoice:
     engine: EngineName | None
     problem: str | None
     """In words for the user; None where there is an engine."""
+    reason: str = ""
+    """Why this engine, in words for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One engine that could serve a format."""
+
+    engine: EngineName
+    title: str
+    packages: tuple[str, ...]
+    extra: str
+    """The extra of our distribution that brings the packages; "" for what every installation has."""
+    problem: Callable[[Header], str | None]
+    """Says why it cannot serve a model though it is installed; None where it can."""
+    reason: str
 
 
 def choose_engine(header: Header) -> EngineChoice:
     """Chooses the engine for a model; looks for packages, but imports none."""
-    problem = explain_problem(header)
-    if problem is not None:
-        return EngineChoice(None, problem)
     if header.format == "echo":
         return EngineChoice("scripted" if header.architecture == "scripted" else "echo", None)
-    return EngineChoice("llama" if header.ability == "text" else "llama-embedding", None)
+    problems: list[str] = []
+    for way in _ways(header):
+        problem = _missing(way) or way.problem(header)
+        if problem is None:
+            return EngineChoice(way.engine, None, "; ".join([way.reason, *problems]))
+        problems.append(f"{way.title}: {problem}")
+    if len(problems) == 1:
+        return EngineChoice(None, problems[0].partition(": ")[2])
+    return EngineChoice(None, " ".join(problem if problem.endswith(".") else f"{problem}." for problem in problems))
 
 
 def explain_problem(header: Header) -> str | None:
     """Says why a model cannot be served here; None where it can."""
-    match header.format:
-        case "echo":
-            return None
+    return choose_engine(header).problem
+
+
+def _ways(header: Header) -> Iterator[_Way]:
+    """Gives the engines for a format, the fastest first."""
+    kind: Format = header.format
+    match kind:
         case "gguf":
-            return _problem_of_gguf(header)
-        case other:
-            return f"known format, engine not ready: {_TITLES[other]} models cannot be served yet, only GGUF ones."
+            name: EngineName = "llama" if header.ability == "text" else "llama-embedding"
+            yield _Way(name, "llama.cpp", ("llama_cpp",), "", _problem_of_gguf, "GGUF files are llama.cpp's own")
+        case "mlx":
+            yield _mlx("MLX folders are MLX's own")
+        case "safetensors":
+            yield _mlx("MLX computes SafeTensors as they are")
+            yield _torch("torch takes architectures that MLX lacks")
+        case "pytorch":
+            yield _torch("torch reads its own checkpoints")
+        case "onnx":
+            yield _Way("onnx", "ONNX Runtime", ("onnxruntime",), "onnx", _writes_text, "ONNX graphs are ONNX Runtime's own")
+        case "coreml":
+            yield _Way("coreml", "Core ML", ("coremltools",), "coreml", _problem_of_coreml, "Core ML runs on the Neural Engine")
+        case "echo":
+            return
 
 
-def _problem_of_gguf(header: Header) -> str | None:
-    if not _is_installed("llama_cpp"):
+def _mlx(reason: str) -> _Way:
+    return _Way("mlx", "MLX", ("mlx_lm", "mlx"), "mlx", _problem_of_mlx, reason)
+
+
+def _torch(reason: str) -> _Way:
+    return _Way("torch", "torch", ("torch", "transformers"), "torch", _writes_text, reason)
+
+
+def _missing(way: _Way) -> str | None:
+    missing = [package for package in way.packages if not _is_installed(package)]
+    if not missing:
+        return None
+    if not way.extra:
         return (
             "known format, engine not installed: GGUF models need the package llama-cpp-python. "
             "`make run` builds it for this machine."
         )
+    return (
+        f"known format, engine not installed: run `pip install 'impetus-llm[{way.extra}]'`, or, in a checkout, "
+        f"`make run EXTRAS='starter {way.extra}'`."
+    )
+
+
+def _problem_of_gguf(header: Header) -> str | None:
     if header.version == 1:
         return "it is a GGUF file of version 1, which llama.cpp no longer reads. Download a newer conversion of it."
     if header.big_endian:
@@ -71,6 +119,38 @@ def _problem_of_gguf(header: Header) -> str | None:
     return None
 
 
+def _problem_of_mlx(header: Header) -> str | None:
+    problem = _writes_text(header)
+    if problem is None and header.architecture is not None and not _mlx_knows(header.architecture):
+        return f"mlx-lm does not know the architecture '{header.architecture}'."
+    return problem
+
+
+def _problem_of_coreml(header: Header) -> str | None:
+    if sys.platform != "darwin":
+        return "Core ML models run on macOS only."
+    return _writes_text(header)
+
+
+def _writes_text(header: Header) -> str | None:
+    if header.ability != "text":
+        return f"only GGUF conversions are served of models for {header.ability}."
+    return None
+
+
 @cache
 def _is_installed(package: str) -> bool:
     return find_spec(package) is not None
+
+
+@cache
+def _mlx_knows(architecture: str) -> bool:
+    """Whether mlx-lm has a model of this type; looks at its files, as to import it takes seconds."""
+    spec = find_spec("mlx_lm")
+    if spec is None or spec.origin is None:
+        return False
+    package = Path(spec.origin).parent
+    if (package / "models" / f"{architecture}.py").is_file():
+        return True
+    # Some types share another one's code; mlx-lm lists them in one table.
+    return f'"{architecture}":' in (package / "utils.py").read_text(encoding="utf-8")

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from impetus.runtime.engines import choice
 from impetus.runtime.engines.choice import choose_engine, explain_problem
 from impetus.runtime.formats.header import Format, Header
 
@@ -22,12 +23,37 @@ def test_what_gives_vectors_or_scores_goes_to_an_engine_of_its_own() -> None:
         assert choose_engine(header).engine == "llama-embedding"
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "mlx", "coreml", "pytorch", "onnx"])
-def test_the_other_formats_are_known_but_not_ready(kind: Format) -> None:
-    choice = choose_engine(Header(format=kind, size_bytes=1))
-    assert choice.engine is None
-    assert choice.problem is not None
-    assert choice.problem.startswith("known format, engine not ready: ")
+@pytest.mark.parametrize(
+    ("kind", "extra"), [("safetensors", "mlx"), ("mlx", "mlx"), ("pytorch", "torch"), ("onnx", "onnx"), ("coreml", "coreml")]
+)
+def test_a_missing_engine_comes_with_the_command_that_installs_it(
+    kind: Format, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "_is_installed", lambda package: False)
+    chosen = choose_engine(Header(format=kind, size_bytes=1, architecture="llama"))
+    assert chosen.engine is None
+    assert f"pip install 'impetus-llm[{extra}]'" in (chosen.problem or "")
+
+
+@pytest.mark.parametrize(("kind", "engine"), [("safetensors", "mlx"), ("mlx", "mlx"), ("pytorch", "torch"), ("onnx", "onnx")])
+def test_each_format_goes_to_its_fastest_engine(kind: Format, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "_is_installed", lambda package: True)
+    monkeypatch.setattr(choice, "_mlx_knows", lambda architecture: architecture == "llama")
+    chosen = choose_engine(Header(format=kind, size_bytes=1, architecture="llama"))
+    assert (chosen.engine, chosen.problem) == (engine, None)
+
+
+def test_what_mlx_lacks_goes_to_torch_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "_is_installed", lambda package: True)
+    monkeypatch.setattr(choice, "_mlx_knows", lambda architecture: False)
+    chosen = choose_engine(Header(format="safetensors", size_bytes=1, architecture="novel"))
+    assert chosen.engine == "torch"
+    assert "'novel'" in chosen.reason
+    monkeypatch.setattr(choice, "_is_installed", lambda package: package not in ("torch", "transformers"))
+    chosen = choose_engine(Header(format="safetensors", size_bytes=1, architecture="novel"))
+    assert chosen.engine is None
+    assert "MLX" in (chosen.problem or "")
+    assert "impetus-llm[torch]" in (chosen.problem or "")
 
 
 @pytest.mark.parametrize(
@@ -47,6 +73,7 @@ def test_choosing_imports_no_engine() -> None:
         "import sys; from impetus.runtime.engines.choice import choose_engine;"
         "from impetus.runtime.formats.header import Header;"
         "assert choose_engine(Header(format='gguf', size_bytes=1, version=3)).engine == 'llama';"
-        "assert 'llama_cpp' not in sys.modules and 'numpy' not in sys.modules"
+        "choose_engine(Header(format='safetensors', size_bytes=1, architecture='llama'));"
+        "assert not {'llama_cpp', 'numpy', 'mlx', 'mlx_lm', 'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
