@@ -20,9 +20,13 @@ def find_backend(name: str) -> Callable[[], Backend]:
 
             return LlamaEmbeddingBackend
         if name == "mlx":
-            from .mlx import open_backend
+            from .mlx import open_backend as open_mlx
 
-            return open_backend
+            return open_mlx
+        if name == "torch":
+            from .torch import open_backend as open_torch
+
+            return open_torch
         if name == "echo":
             from .echo import EchoBackend
 

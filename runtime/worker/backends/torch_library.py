@@ -1,0 +1,29 @@
+"""The parts of torch and transformers that are used, under one roof: they say too little of their types to be checked."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from typing import Any, cast
+
+# Before the import: its bars would be written to a log that nobody watches.
+os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch as _torch  # pyright: ignore[reportMissingImports]
+from transformers import AutoModelForCausalLM as _AutoModel  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
+from transformers.cache_utils import DynamicCache as _DynamicCache  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
+from transformers.cache_utils import DynamicLayer as _DynamicLayer  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
+
+torch = cast("Any", _torch)
+AutoModel = cast("Any", _AutoModel)
+DynamicCache = cast("Any", _DynamicCache)
+DynamicLayer = cast("Any", _DynamicLayer)
+
+ENGINE = f"transformers {version('transformers')} (torch {version('torch')})"
+
+
+def choose_device() -> str:
+    """Says where torch computes here: on the GPU of a Mac, else on the CPU."""
+    return "mps" if torch.backends.mps.is_available() else "cpu"

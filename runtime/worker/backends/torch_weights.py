@@ -1,0 +1,55 @@
+"""Loads a checkpoint without running any code that it brings, and without copying what can be mapped."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..sequences.folder_vocabulary import read_json
+from .backend import LoadError
+from .torch_library import AutoModel
+
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+
+
+def open_weights(folder: Path, device: str, on_progress: Callable[[float], None]) -> tuple[Any, tuple[Path, ...]]:
+    """Loads a model in the precision of its files.
+
+    Returns:
+        transformers' model, and its files.
+
+    Raises:
+        LoadError: transformers does not know its architecture, it is damaged, or it holds more than weights.
+    """
+    files = tuple(sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES and path.is_file()))
+    try:
+        model = AutoModel.from_pretrained(
+            str(folder),
+            dtype="auto",
+            local_files_only=True,
+            trust_remote_code=False,
+            attn_implementation="sdpa",
+            weights_only=True,
+        )
+        on_progress(0.9)
+        return model.to(device).eval(), files
+    except pickle.UnpicklingError as error:
+        raise LoadError(f"it holds more than weights, which could be a program: {_first_line(error)}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError, EOFError, ImportError) as error:
+        raise LoadError(_explain(error, folder)) from error
+
+
+def _explain(error: Exception, folder: Path) -> str:
+    kind = read_json(folder / "config.json").get("model_type")
+    text = _first_line(error)
+    if "does not recognize this architecture" in str(error) or "Unrecognized configuration class" in str(error):
+        return f"transformers does not know the architecture '{kind}'. A GGUF conversion of it may be served."
+    if "trust_remote_code" in str(error):
+        return f"'{kind}' needs code of its own that comes with the model, and such code is never run."
+    return f"transformers cannot load it: {text or type(error).__name__}"
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:400]
