@@ -23,6 +23,10 @@ def find_backend(name: str) -> Callable[[], Backend]:
             from .mlx import open_backend as open_mlx
 
             return open_mlx
+        if name == "onnx":
+            from .onnx import open_backend as open_onnx
+
+            return open_onnx
         if name == "torch":
             from .torch import open_backend as open_torch
 

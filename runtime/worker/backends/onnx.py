@@ -1,0 +1,201 @@
+"""ONNX graphs by ONNX Runtime: its keys and values lie in our own arrays, so that they can be shared, batched and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import onnxruntime as _onnxruntime  # pyright: ignore[reportMissingTypeStubs]
+
+from ...frames import LoadOptions
+from ..sequences.runner import Logits, Opened, Turn
+from ..sequences.sequence_backend import SequenceBackend
+from .backend import LoadError
+from .onnx_graph import Graph, find_graph, read_config, read_graph
+from .onnx_states import Batch, OnnxState, empty_planes, make_room, read_positions, write_positions
+
+onnxruntime = cast("Any", _onnxruntime)
+
+ENGINE = f"ONNX Runtime {version('onnxruntime')}"
+DEFAULT_CONTEXT = 4096
+MOST_LOGITS_BYTES = 64 << 20
+"""Graphs give scores for every token of a prompt, wanted or not."""
+
+
+class OnnxRunner:
+    """Runs a decoder by the names of its inputs."""
+
+    _graph: Graph
+
+    def __init__(self) -> None:
+        self._session: Any = None
+        self._batch = Batch()
+        self._most_tokens = 1
+
+    def open(self, path: Path, options: LoadOptions, on_progress: Callable[[float], None]) -> Opened:
+        """Loads a folder's graph, or a graph; raises LoadError."""
+        graph, folder = find_graph(path)
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = options.threads or 0
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = 3
+        on_progress(0.1)
+        try:
+            self._session = onnxruntime.InferenceSession(str(graph), settings, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its errors share no class
+            raise LoadError(_explain(error, graph)) from error
+        on_progress(0.9)
+        config = read_config(folder)
+        self._graph = read_graph(self._session, graph, config)
+        if not self._graph.rows:
+            raise LoadError("neither the graph nor config.json says how large its vocabulary is.")
+        self._most_tokens = max(32, MOST_LOGITS_BYTES // (self._graph.rows * 4))
+        length = config.get("max_position_embeddings")
+        kind = np.dtype(self._graph.dtype).name
+        return Opened(
+            folder=folder,
+            files=tuple(sorted(one for one in graph.parent.iterdir() if one.name.startswith(graph.stem) and one.is_file())),
+            rows=self._graph.rows,
+            context_length=length if isinstance(length, int) else options.context_length or DEFAULT_CONTEXT,
+            engine=ENGINE,
+            cuttable=True,
+            precision=kind,
+            details={
+                "graph": graph.relative_to(folder).as_posix(),
+                "keys and values": f"{kind}, {'appended in place' if self._graph.shares else 'handed on'}",
+            },
+        )
+
+    def begin(self) -> OnnxState:
+        """Makes an empty sequence."""
+        return OnnxState(empty_planes(self._graph))
+
+    def extend(self, state: OnnxState, tokens: Sequence[int], wanted: Literal["none", "last", "all"]) -> Logits | None:
+        """Computes tokens behind others, in pieces whose scores do not take too much memory."""
+        self._settle(state)
+        found: list[Logits] = []
+        for at in range(0, len(tokens), self._most_tokens):
+            piece = np.array([tokens[at : at + self._most_tokens]], np.int64)
+            before, count = state.length, piece.shape[1]
+            mask = np.ones((1, before + count), np.int64)
+            positions = np.arange(before, before + count, dtype=np.int64)[None]
+            if self._graph.shares:
+                state.planes = make_room(state.planes, before, before + count)
+            logits, state.planes = self._run(piece, mask, positions, state.planes, before)
+            state.length += count
+            if wanted == "all" or (wanted == "last" and state.length and at + count == len(tokens)):
+                found.append(logits[0] if wanted == "all" else logits[0, -1])
+        if wanted == "none":
+            return None
+        return np.concatenate(found) if wanted == "all" else found[0]
+
+    def decode(self, turns: Sequence[Turn[OnnxState]]) -> Sequence[Logits | int]:
+        """Computes one token of each, all at once."""
+        if len(turns) == 1:
+            row = self.extend(turns[0].state, [turns[0].token], "last")
+            return [] if row is None else [row]
+        states = [turn.state for turn in turns]
+        batch = self._batch
+        if not batch.is_of(states):
+            batch.dissolve()
+            for state in states:
+                self._settle(state)
+            batch.gather(states, aligned=not self._graph.shares)
+        ids = np.array([[turn.token] for turn in turns], np.int64)
+        lengths = np.array([state.length for state in states])
+        longest = int(lengths.max()) + 1
+        places = np.arange(longest)[None]
+        if self._graph.shares:
+            mask = (places < lengths[:, None] + 1).astype(np.int64)
+            batch.planes = make_room(batch.planes, longest - 1, longest)
+        else:
+            mask = (places >= np.array(batch.begins)[:, None]).astype(np.int64)
+        logits, batch.planes = self._run(ids, mask, lengths[:, None].astype(np.int64), batch.planes, longest - 1)
+        for state in states:
+            state.length += 1
+        return [logits[row, -1] for row in range(len(states))]
+
+    def fork(self, state: OnnxState, length: int) -> OnnxState:
+        """Copies a beginning."""
+        self._settle(state)
+        return OnnxState([plane[:, :, :length].copy() for plane in state.planes], length)
+
+    def cut(self, state: OnnxState, length: int) -> None:
+        """Forgets what is behind."""
+        self._settle(state)
+        state.length = length
+        if not self._graph.shares:
+            state.planes = [np.ascontiguousarray(plane[:, :, :length]) for plane in state.planes]
+
+    def read(self, state: OnnxState, begin: int, end: int) -> bytes:
+        """Gives the bytes of positions."""
+        self._settle(state)
+        return read_positions(state, begin, end)
+
+    def write(self, state: OnnxState, data: bytes, begin: int, end: int, *, skip: int = 0) -> None:
+        """Puts positions behind."""
+        self._settle(state)
+        write_positions(state, self._graph, data, begin, end, skip=skip)
+
+    def release(self, state: OnnxState) -> None:
+        """Lets its arrays go."""
+        self._settle(state)
+        state.planes = []
+
+    def close(self) -> None:
+        """Gives the model's memory back."""
+        self._batch, self._session = Batch(), None
+
+    def _run(self, ids: Any, mask: Any, positions: Any, planes: list[Any], before: int) -> tuple[Any, list[Any]]:
+        """Runs the graph once.
+
+        Args:
+            ids: shape (sequences, tokens).
+            mask: shape (sequences, tokens before and now).
+            positions: shape (sequences, tokens).
+            planes: keys and values before; in them those of now are appended where the graph does so.
+            before: how many tokens they are for; behind these is room.
+
+        Returns:
+            Scores, shape (sequences, tokens, rows), and the planes that hold all tokens.
+        """
+        graph = self._graph
+        binding = self._session.io_binding()
+        binding.bind_cpu_input("input_ids", ids)
+        binding.bind_cpu_input("attention_mask", mask)
+        if graph.positions:
+            binding.bind_cpu_input("position_ids", positions)
+        if graph.branch:
+            binding.bind_cpu_input("use_cache_branch", np.array([before > 0]))
+        after = planes
+        if not graph.shares:
+            used = [plane if plane.shape[2] == before else np.ascontiguousarray(plane[:, :, :before]) for plane in planes]
+            size = before + ids.shape[1]
+            after = [np.empty((*plane.shape[:2], size, plane.shape[3]), plane.dtype) for plane in used]
+            planes = used
+        for place, past, present in zip(graph.places, planes, after, strict=True):
+            binding.bind_input(place.past, "cpu", 0, graph.dtype, past.shape, past.ctypes.data)
+            binding.bind_output(place.present, "cpu", 0, graph.dtype, present.shape, present.ctypes.data)
+        binding.bind_output(graph.logits, "cpu")
+        self._session.run_with_iobinding(binding)
+        logits = binding.get_outputs()[-1].numpy()
+        return logits.astype(np.float32, copy=False), after
+
+    def _settle(self, state: OnnxState) -> None:
+        if self._batch.holds(state):
+            self._batch.dissolve()
+
+
+def _explain(error: Exception, graph: Path) -> str:
+    text = " ".join(str(error).split())
+    if "External data path" in text or "escapes" in text or "outside" in text:
+        return f"'{graph.name}' names data outside of its folder, which is never read: {text[:300]}"
+    return f"ONNX Runtime cannot load '{graph.name}': {text[:400]}"
+
+
+def open_backend() -> SequenceBackend[OnnxState]:
+    """Makes a backend without a model."""
+    return SequenceBackend(OnnxRunner())

@@ -1,0 +1,120 @@
+"""Keys and values as plain arrays, for one sequence or for several that are computed at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .onnx_graph import Graph
+
+GROWTH_TOKENS = 256
+
+Planes = list[NDArray[Any]]
+"""One for each place of the graph, shape (sequences, heads, tokens, width)."""
+
+
+@dataclass(eq=False, slots=True)
+class OnnxState:
+    """What was computed of one sequence; it has no planes while it is in a batch."""
+
+    planes: Planes
+    """Their third dimension is room, of which `length` tokens are in use."""
+    length: int = 0
+
+
+@dataclass(slots=True)
+class Batch:
+    """Sequences that are computed at once, one a row."""
+
+    states: list[OnnxState] = field(default_factory=list[OnnxState])
+    planes: Planes = field(default_factory=list[Any])
+    begins: list[int] = field(default_factory=list[int])
+    """Where each row's first token is: shorter ones begin later, unless rows may end at different places."""
+
+    def holds(self, state: OnnxState) -> bool:
+        """Whether a sequence is in it."""
+        return any(state is one for one in self.states)
+
+    def is_of(self, states: Sequence[OnnxState]) -> bool:
+        """Whether it holds just these, in this order."""
+        return len(states) == len(self.states) and all(one is other for one, other in zip(states, self.states, strict=True))
+
+    def gather(self, states: Sequence[OnnxState], *, aligned: bool) -> None:
+        """Takes sequences in; the batch is empty before.
+
+        Args:
+            states: their planes move into the batch.
+            aligned: whether all rows have to end at the same place.
+        """
+        longest = max(state.length for state in states)
+        room = longest if aligned else grown(longest + 1)
+        self.begins = [longest - state.length if aligned else 0 for state in states]
+        for place in range(len(states[0].planes)):
+            first = states[0].planes[place]
+            plane = np.zeros((len(states), first.shape[1], room, first.shape[3]), first.dtype)
+            for row, state in enumerate(states):
+                begin = self.begins[row]
+                plane[row, :, begin : begin + state.length] = state.planes[place][0, :, : state.length]
+            self.planes.append(plane)
+        for state in states:
+            state.planes = []
+        self.states = list(states)
+
+    def dissolve(self) -> None:
+        """Gives every sequence its own planes back."""
+        for row, state in enumerate(self.states):
+            begin = self.begins[row]
+            state.planes = [plane[row : row + 1, :, begin : begin + state.length].copy() for plane in self.planes]
+        self.states, self.planes, self.begins = [], [], []
+
+
+def empty_planes(graph: Graph) -> Planes:
+    """Makes the planes of an empty sequence."""
+    return [np.zeros((1, place.heads, 0, place.width), graph.dtype) for place in graph.places]
+
+
+def grown(tokens: int) -> int:
+    """How much room is made for so many tokens."""
+    return -(-tokens // GROWTH_TOKENS) * GROWTH_TOKENS
+
+
+def make_room(planes: Planes, used: int, needed: int) -> Planes:
+    """Gives planes with room for so many tokens, the same ones where they have it."""
+    if planes[0].shape[2] >= needed:
+        return planes
+    larger: Planes = []
+    for plane in planes:
+        new = np.zeros((*plane.shape[:2], grown(needed), plane.shape[3]), plane.dtype)
+        new[:, :, :used] = plane[:, :, :used]
+        larger.append(new)
+    return larger
+
+
+def read_positions(state: OnnxState, begin: int, end: int) -> bytes:
+    """Gives what was computed of positions [begin, end), place after place."""
+    return b"".join(plane[0, :, begin:end].tobytes() for plane in state.planes)
+
+
+def write_positions(state: OnnxState, graph: Graph, data: bytes, begin: int, end: int, *, skip: int) -> None:
+    """Puts positions behind those that a sequence has; see `Runner.write`.
+
+    Raises:
+        ValueError: the bytes do not fit.
+    """
+    item = np.dtype(graph.dtype).itemsize
+    each = sum(place.heads * place.width for place in graph.places) * item
+    count, rest = divmod(len(data), each)
+    if rest or end - begin > count:
+        raise ValueError(f"{len(data)} bytes are no state of positions {begin} to {end}")
+    state.planes = make_room(state.planes, state.length, end)
+    at = 0
+    for place, plane in zip(graph.places, state.planes, strict=True):
+        numbers = place.heads * place.width * count
+        part = np.frombuffer(data, graph.dtype, numbers, at).reshape(place.heads, count, place.width)
+        plane[0, :, begin + skip : end] = part[:, skip : end - begin]
+        at += numbers * item
+    state.length = end
