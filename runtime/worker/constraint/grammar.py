@@ -25,6 +25,8 @@ _DECODER = json.JSONDecoder()
 _INLINE_SCHEMA = re.compile(r"%json\s*(?=\{)")
 
 
+_IS_CONTROL = re.compile(r"\W.+\W", re.DOTALL)
+"""Texts of control tokens that are looked for within others: a word could be meant as one."""
 _MARK = re.compile(r'%(mark|until)\s*("(?:[^"\\\n]|\\.)*")')
 
 
@@ -64,18 +66,38 @@ def _json_grammar(schema: str) -> str:
 
 
 def _place_marks(text: str, controls: Mapping[str, int]) -> str:
-    """Replaces `%mark "text"` by a control token or the text, and `%until "text"` by a rule that ends with either."""
+    """Replaces `%mark "text"` by a control token or the text, and `%until "text"` by a rule that ends with either.
+
+    Of a text with control tokens in it, those are the tokens and the rest is text.
+    """
     rules: dict[str, str] = {}
     """By the text that ends them."""
+    known = sorted(filter(_IS_CONTROL.fullmatch, controls), key=len, reverse=True)
+    inner = re.compile("|".join(map(re.escape, known)) or r"(?!)")
 
     def place(match: re.Match[str]) -> str:
         word, quoted = match.groups()
-        token = controls.get(json.loads(quoted))
+        said: str = json.loads(quoted)
+        first = (0, len(said)) if said in controls else (found.span() if (found := inner.search(said)) else None)
         if word == "mark":
-            return quoted if token is None else f"<[{token}]>"
+            return _parts(said, first)
         name = f"until_{len(rules)}"
-        rule = f"{name}[suffix={quoted}]: /(?s:.*)/" if token is None else f"{name}: /(?s:.*)/ <[{token}]>"
+        if first is None:
+            rule = f"{name}[suffix={quoted}]: /(?s:.*)/"
+        else:
+            before = re.escape(said[: first[0]]).replace("/", r"\/").replace("\n", r"\n")
+            rule = f"{name}: /(?s:.*){before}/ {_parts(said[first[0] :], (0, first[1] - first[0]))}"
         return rules.setdefault(quoted, rule).partition(":")[0].partition("[")[0]
+
+    def _parts(said: str, first: tuple[int, int] | None) -> str:
+        parts: list[str] = []
+        while first is not None:
+            begin, end = first
+            parts += [json.dumps(said[:begin])] if begin else []
+            parts.append(f"<[{controls[said[begin:end]]}]>")
+            said = said[end:]
+            first = found.span() if (found := inner.search(said)) else None
+        return " ".join((*parts, json.dumps(said)) if said or not parts else parts)
 
     return "\n".join([_MARK.sub(place, text), *rules.values()])
 

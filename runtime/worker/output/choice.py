@@ -6,6 +6,8 @@ from collections.abc import Collection
 
 from .families.command_r import CommandR
 from .families.deepseek import Deepseek, DeepseekFenced
+from .families.deepseek_dsml import DeepseekV4, DeepseekV32
+from .families.gemma4 import FunctionGemma, Gemma4
 from .families.generic import Generic
 from .families.glm import Glm
 from .families.granite import Granite
@@ -31,9 +33,13 @@ FAMILIES: dict[str, type[Family]] = {
         Qwen3Coder,
         Glm,
         Kimi,
+        DeepseekV32,
+        DeepseekV4,
         DeepseekFenced,
         Deepseek,
         CommandR,
+        Gemma4,
+        FunctionGemma,
         MistralList,
         Mistral,
         Nemotron,
