@@ -16,7 +16,7 @@ _NAME = re.compile(r"[^\s:{}\[\],<\"'][^:{}\[\],<\"'\n]{0,127}")
 _NEXT_NAME = re.compile(r"\s*[\w.$-]{1,128}\s*:|\s*[\"'}<]")
 """What stands behind a comma between two members."""
 _PARTIAL_NEXT = re.compile(r"\s*[\w.$-]{0,128}\s*")
-_BEGUN_WORD = re.compile(r"-|t(?:r(?:u)?)?|f(?:a(?:l(?:s)?)?)?|n(?:u(?:l)?)?")
+_BEGUN_WORD = re.compile(r"-?(?:\d+(?:\.\d*)?(?:[eE][+-]?)?)?|t(?:r(?:u)?)?|f(?:a(?:l(?:s)?)?)?|n(?:u(?:l)?)?")
 """The beginning of a word of JSON that the end of an answer cut off."""
 
 
@@ -28,7 +28,7 @@ class BareObject:
     whose first mark was forgotten, are read as well.
 
     Args:
-        reader: stands before it.
+        reader: stands before it, and keeps what is taken.
         quote: the mark before and behind a text. Within a text it is part of it, unless what may follow a value comes next.
         ends: marks that end the whole call.
         schema: of the object.
@@ -37,7 +37,7 @@ class BareObject:
     def __init__(self, reader: Reader, quote: str, ends: Marks, schema: JsonObject) -> None:
         self._reader = reader
         self._quote = quote
-        self._quotes = Marks((quote,))
+        self._quotes = Marks((quote, *ends.texts))
         self._ends = ends
         self._stops = Marks((quote, ",", "}", "]", *ends.texts))
         self._schema = schema
@@ -64,7 +64,7 @@ class BareObject:
             yield from self._reader.blanks()
             if (yield from self._next()) == "}":
                 break
-            name = yield from self._read_name()
+            name = yield from self._read_name(say)
             say(f"{before}{json.dumps(name, ensure_ascii=False)}: ")
             before = ", "
             yield from self._reader.blanks()
@@ -95,21 +95,20 @@ class BareObject:
         self._reader.take(self._reader.at + 1)
         say("[]" if before == "[" else "]")
 
-    def _read_name(self) -> Steps[str]:
-        """Reads a name with its colon, in whatever quotes it stands."""
+    def _read_name(self, say: Say) -> Steps[str]:
+        """Reads a name with its colon, in whatever quotes it stands; what is none is handed on as it is."""
+        begin = self._reader.place
         quote = yield from self._reader.option(self._quote, '"', "'")
         parts: list[str] = []
         yield from self._reader.until(Marks((quote or ":", "\n", *self._ends.texts)), parts.append, takes=False)
         name = "".join(parts).rstrip()
-        if not (yield from self._reader.peek()):
-            raise Cut
-        if quote:
-            if not (yield from self._reader.option(quote)):
-                raise Broken
+        yield from self._next()
+        closed = bool((yield from self._reader.option(quote)) if quote else _NAME.fullmatch(name))
+        if closed and quote:
             yield from self._reader.blanks()
-        elif not _NAME.fullmatch(name):
+        if not closed or not (yield from self._reader.option(":")):
+            say(self._reader.kept(begin))
             raise Broken
-        yield from self._expect(":")
         return name
 
     def _read_value(self, say: Say, schema: JsonObject, closing: str, depth: int) -> Steps[None]:
@@ -133,14 +132,14 @@ class BareObject:
                 say('"')
             case "'":
                 self._reader.take(self._reader.at + 1)
-                yield from self._read_text(say, value_types(schema), Marks(("'",)), closing)
+                yield from self._read_text(say, value_types(schema), Marks(("'", *self._ends.texts)), closing)
             case _ if (yield from self._reader.option(self._quote)):
                 yield from self._read_text(say, value_types(schema), self._quotes, closing)
             case _:
                 yield from self._read_bare(say, value_types(schema), closing)
 
     def _read_text(self, say: Say, types: frozenset[str], marks: Marks, closing: str) -> Steps[None]:
-        """Reads a text behind its first mark."""
+        """Reads a text behind its first mark; one that runs on to the end of the call forgot its last."""
         held: list[str] = []
         streams = not types or "string" in types
 
@@ -154,12 +153,12 @@ class BareObject:
             say('"')
         while True:
             mark = yield from self._until(marks, add)
-            if not mark:
+            blanks = yield from self._reader.blanks()
+            if not mark or (mark in self._ends.texts and (yield from self._is_over())):
                 if held:
                     say(json.dumps("".join(held), ensure_ascii=False)[:-1])
                 raise Cut
-            blanks = yield from self._reader.blanks()
-            if (yield from self._may_follow(closing)):
+            if mark not in self._ends.texts and (yield from self._may_follow(closing)):
                 break
             add(mark + blanks)
         say('"' if streams else to_json("".join(held), types))
@@ -183,8 +182,12 @@ class BareObject:
         char = yield from self._reader.peek()
         return char in ("", ",", closing) or bool((yield from self._ends_here()))
 
+    def _is_over(self) -> Steps[bool]:
+        """Whether the answer ends, or a mark of a call comes next."""
+        return not (yield from self._reader.peek()) or bool((yield from self._ends_here()))
+
     def _ends_here(self) -> Steps[str]:
-        """Gives the mark that ends the call if it comes next, or as much of it as there is, and does not take it."""
+        """Gives the mark that ends the call if it comes next, or as much of it as there is; does not take it."""
         while True:
             rest = self._reader.text[self._reader.at :]
             mark = next((mark for mark in self._ends.texts if rest.startswith(mark)), "")
