@@ -23,8 +23,6 @@ _OBJECT = '{"type": "object"}'
 _LARK = re.compile(r"^\s*%llguidance\b")
 _DECODER = json.JSONDecoder()
 _INLINE_SCHEMA = re.compile(r"%json\s*(?=\{)")
-
-
 _IS_CONTROL = re.compile(r"\W.+\W", re.DOTALL)
 """Texts of control tokens that are looked for within others: a word could be meant as one."""
 _MARK = re.compile(r'%(mark|until)\s*("(?:[^"\\\n]|\\.)*")')
@@ -73,31 +71,26 @@ def _place_marks(text: str, controls: Mapping[str, int]) -> str:
     rules: dict[str, str] = {}
     """By the text that ends them."""
     known = sorted(filter(_IS_CONTROL.fullmatch, controls), key=len, reverse=True)
-    inner = re.compile("|".join(map(re.escape, known)) or r"(?!)")
+    inner = re.compile(f"({'|'.join(map(re.escape, known)) or '(?!)'})")
+
+    def write(parts: list[str]) -> str:
+        """Writes texts and tokens in turn, a text first."""
+        written = (f"<[{controls[part]}]>" if at % 2 else json.dumps(part) for at, part in enumerate(parts) if part)
+        return " ".join(written) or '""'
 
     def place(match: re.Match[str]) -> str:
         word, quoted = match.groups()
         said: str = json.loads(quoted)
-        first = (0, len(said)) if said in controls else (found.span() if (found := inner.search(said)) else None)
+        parts = ["", said, ""] if said in controls else inner.split(said)
         if word == "mark":
-            return _parts(said, first)
+            return write(parts)
         name = f"until_{len(rules)}"
-        if first is None:
+        if len(parts) == 1:
             rule = f"{name}[suffix={quoted}]: /(?s:.*)/"
         else:
-            before = re.escape(said[: first[0]]).replace("/", r"\/").replace("\n", r"\n")
-            rule = f"{name}: /(?s:.*){before}/ {_parts(said[first[0] :], (0, first[1] - first[0]))}"
+            before = re.escape(parts[0]).replace("/", r"\/").replace("\n", r"\n")
+            rule = f"{name}: /(?s:.*){before}/ {write(['', *parts[1:]])}"
         return rules.setdefault(quoted, rule).partition(":")[0].partition("[")[0]
-
-    def _parts(said: str, first: tuple[int, int] | None) -> str:
-        parts: list[str] = []
-        while first is not None:
-            begin, end = first
-            parts += [json.dumps(said[:begin])] if begin else []
-            parts.append(f"<[{controls[said[begin:end]]}]>")
-            said = said[end:]
-            first = found.span() if (found := inner.search(said)) else None
-        return " ".join((*parts, json.dumps(said)) if said or not parts else parts)
 
     return "\n".join([_MARK.sub(place, text), *rules.values()])
 
