@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from .families.apriel import Apriel
 from .families.command_r import CommandR
 from .families.deepseek import Deepseek, DeepseekFenced
 from .families.deepseek_dsml import DeepseekV4, DeepseekV32
+from .families.firefunction import FireFunction
 from .families.gemma4 import FunctionGemma, Gemma4
 from .families.generic import Generic
+from .families.gigachat import GigaChat
 from .families.glm import Glm
 from .families.granite import Granite
 from .families.harmony import Harmony
@@ -40,6 +43,9 @@ FAMILIES: dict[str, type[Family]] = {
         CommandR,
         Gemma4,
         FunctionGemma,
+        GigaChat,
+        Apriel,
+        FireFunction,
         MistralList,
         Mistral,
         Nemotron,

@@ -88,6 +88,9 @@ MODELS = (
         "deepseek_v4",
         "<think>",
     ),
+    Model("GigaChat 3.1", "<|function_call|>{{ c }}<|message_sep|>", ("<|function_call|>",), "gigachat", None),
+    Model("Apriel 1.6", "<tool_calls>[{{ c }}]</tool_calls><|end|>", ("<|end|>",), "apriel", None),
+    Model("FireFunction 2", 'Write functools[{"name": …}].', (), "firefunction", None),
     Model("no template", "", (), "generic", "<think>"),
 )
 
