@@ -23,8 +23,8 @@ _OBJECT = '{"type": "object"}'
 _LARK = re.compile(r"^\s*%llguidance\b")
 _DECODER = json.JSONDecoder()
 _INLINE_SCHEMA = re.compile(r"%json\s*(?=\{)")
-
-
+_IS_CONTROL = re.compile(r"\W.+\W", re.DOTALL)
+"""Texts of control tokens that are looked for within others: a word could be meant as one."""
 _MARK = re.compile(r'%(mark|until)\s*("(?:[^"\\\n]|\\.)*")')
 
 
@@ -64,17 +64,32 @@ def _json_grammar(schema: str) -> str:
 
 
 def _place_marks(text: str, controls: Mapping[str, int]) -> str:
-    """Replaces `%mark "text"` by a control token or the text, and `%until "text"` by a rule that ends with either."""
+    """Replaces `%mark "text"` by a control token or the text, and `%until "text"` by a rule that ends with either.
+
+    Of a text with control tokens in it, those are the tokens and the rest is text.
+    """
     rules: dict[str, str] = {}
     """By the text that ends them."""
+    known = sorted(filter(_IS_CONTROL.fullmatch, controls), key=len, reverse=True)
+    inner = re.compile(f"({'|'.join(map(re.escape, known)) or '(?!)'})")
+
+    def write(parts: list[str]) -> str:
+        """Writes texts and tokens in turn, a text first."""
+        written = (f"<[{controls[part]}]>" if at % 2 else json.dumps(part) for at, part in enumerate(parts) if part)
+        return " ".join(written) or '""'
 
     def place(match: re.Match[str]) -> str:
         word, quoted = match.groups()
-        token = controls.get(json.loads(quoted))
+        said: str = json.loads(quoted)
+        parts = ["", said, ""] if said in controls else inner.split(said)
         if word == "mark":
-            return quoted if token is None else f"<[{token}]>"
+            return write(parts)
         name = f"until_{len(rules)}"
-        rule = f"{name}[suffix={quoted}]: /(?s:.*)/" if token is None else f"{name}: /(?s:.*)/ <[{token}]>"
+        if len(parts) == 1:
+            rule = f"{name}[suffix={quoted}]: /(?s:.*)/"
+        else:
+            before = re.escape(parts[0]).replace("/", r"\/").replace("\n", r"\n")
+            rule = f"{name}: /(?s:.*){before}/ {write(['', *parts[1:]])}"
         return rules.setdefault(quoted, rule).partition(":")[0].partition("[")[0]
 
     return "\n".join([_MARK.sub(place, text), *rules.values()])

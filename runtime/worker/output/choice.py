@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from .families.apriel import Apriel
 from .families.command_r import CommandR
 from .families.deepseek import Deepseek, DeepseekFenced
+from .families.deepseek_dsml import DeepseekV4, DeepseekV32
+from .families.firefunction import FireFunction
+from .families.gemma4 import FunctionGemma, Gemma4
 from .families.generic import Generic
+from .families.gigachat import GigaChat
 from .families.glm import Glm
 from .families.granite import Granite
 from .families.harmony import Harmony
@@ -31,9 +36,16 @@ FAMILIES: dict[str, type[Family]] = {
         Qwen3Coder,
         Glm,
         Kimi,
+        DeepseekV32,
+        DeepseekV4,
         DeepseekFenced,
         Deepseek,
         CommandR,
+        Gemma4,
+        FunctionGemma,
+        GigaChat,
+        Apriel,
+        FireFunction,
         MistralList,
         Mistral,
         Nemotron,

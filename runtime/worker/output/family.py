@@ -71,7 +71,7 @@ class Family(ABC):
         """Writes the Lark grammar of an answer that calls one of these tools, or with `parallel` several.
 
         It is llguidance's, with two words more: `%mark "text"` is that text, or the control token of that text where the
-        vocabulary has one; `%until "text"` is anything up to and with it.
+        vocabulary has one, also for a part of it; `%until "text"` is anything up to and with it.
 
         Args:
             tools: those that may be called; arguments are held by `%json {schema}`.

@@ -75,14 +75,18 @@ class MarkedParser(Parser, ABC):
             mark = yield from self.reader.until(self._opens, self.outlet.say)
             if not mark:
                 return
-            self.mark = mark
-            self.reader.keep(mark)
-            is_call = yield from self.read_call()
-            if not is_call:
-                self.outlet.say(self.reader.kept())
-            self.reader.forget()
-            if is_call and self._thoughts is not None:
-                yield from self._read_thoughts(self._thoughts)
+            yield from self.read_marked(mark)
+
+    def read_marked(self, mark: str) -> Steps[None]:
+        """Reads what begins with an opening mark: a call and the thoughts behind it, or text."""
+        self.mark = mark
+        self.reader.keep(mark)
+        is_call = yield from self.read_call()
+        if not is_call:
+            self.outlet.say(self.reader.kept())
+        self.reader.forget()
+        if is_call and self._thoughts is not None:
+            yield from self._read_thoughts(self._thoughts)
 
     def _read_thoughts(self, marks: ThoughtMarks, *, inside: bool = False) -> Steps[None]:
         """Reads the thoughts that come next, and no text."""

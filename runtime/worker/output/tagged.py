@@ -55,7 +55,7 @@ class TaggedParser(MarkedParser):
     A closing tag within a value is part of it unless another tag of the syntax, or the end, follows.
     """
 
-    tags: ClassVar[Tags]
+    tags: Tags
 
     def read_call(self) -> Steps[bool]:
         """Reads all calls of one pair of outer tags, or one that came without them."""
@@ -95,16 +95,21 @@ class TaggedParser(MarkedParser):
         self.outlet.call(name)
         values = ArgumentValues(self.outlet, self.tools.get(name))
         while mark == tags.key_open:
-            key = yield from self.read_name(tags.key_end, pattern=_KEY)
-            if not key:
+            if not (yield from self.begin_value(values)):
                 return ""
-            values.begin(key)
             mark = yield from self.read_value(
                 values, tags.value_close, (tags.key_open, tags.call_close, tags.close), tags.breaks
             )
         if mark:
             values.close()
         return mark
+
+    def begin_value(self, values: ArgumentValues) -> Steps[bool]:
+        """Reads an argument's name and what ends it; False where none is."""
+        key = yield from self.read_name(self.tags.key_end)
+        if key:
+            values.begin(key)
+        return bool(key)
 
     def read_name(self, *ends: str, pattern: re.Pattern[str] = _KEY) -> Steps[str]:
         """Reads a name and what ends it; "" where none is, and then nothing is lost but what was taken."""

@@ -26,7 +26,7 @@ KNOWN = (
     ThoughtMarks("<think>", "</think>"),
     ThoughtMarks("[THINK]", "[/THINK]"),
     ThoughtMarks("<seed:think>", "</seed:think>"),
-    ThoughtMarks("<|channel>thought\n", "<channel|>"),
+    ThoughtMarks("<|channel>thought", "<channel|>"),
     ThoughtMarks("<|START_THINKING|>", "<|END_THINKING|>"),
     ThoughtMarks("◁think▷", "◁/think▷"),
     ThoughtMarks("<|think|>", "<|/think|>"),

@@ -66,6 +66,31 @@ MODELS = (
     Model("Seed-OSS", "<seed:tool_call>\n<function=f><parameter=p></seed:think>", (), "seed_oss", "<seed:think>"),
     Model("SmolLM2", CHATML, ("<|im_start|>", "<|im_end|>"), "generic", "<think>"),
     Model("Gemma 3", "<start_of_turn>{{ m.role }}\n{{ m.content }}<end_of_turn>", ("<end_of_turn>",), "generic", "<think>"),
+    Model(
+        "Gemma 4",
+        '<|tool_call>call:{{ f }}{<|"|>{{ v }}<|"|>}<tool_call|><|channel>thought\n<channel|>',
+        ("<|tool_call>", "<tool_call|>", '<|"|>', "<|channel>", "<channel|>"),
+        "gemma4",
+        "<|channel>thought",
+    ),
+    Model("FunctionGemma", "<start_function_call>call:{{ f }}<end_function_call>", ("<escape>",), "functiongemma", None),
+    Model(
+        "DeepSeek V3.2",
+        "{% set dsml = '｜DSML｜' %}<{{ dsml }}function_calls>{{ m.tool_calls }}</think>",
+        (*DEEPSEEK_TOKENS, "｜DSML｜"),
+        "deepseek_v32",
+        "<think>",
+    ),
+    Model(
+        "DeepSeek V4",
+        "{% set dsml = '｜DSML｜' %}<{{ dsml }}tool_calls></think>",
+        (*DEEPSEEK_TOKENS, "｜DSML｜"),
+        "deepseek_v4",
+        "<think>",
+    ),
+    Model("GigaChat 3.1", "<|function_call|>{{ c }}<|message_sep|>", ("<|function_call|>",), "gigachat", None),
+    Model("Apriel 1.6", "<tool_calls>[{{ c }}]</tool_calls><|end|>", ("<|end|>",), "apriel", None),
+    Model("FireFunction 2", 'Write functools[{"name": …}].', (), "firefunction", None),
     Model("no template", "", (), "generic", "<think>"),
 )
 

@@ -10,7 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from impetus.runtime.request import Tool
+from impetus.runtime.worker.output.families.apriel import Apriel
+from impetus.runtime.worker.output.families.firefunction import FireFunction
 from impetus.runtime.worker.output.families.generic import Generic
+from impetus.runtime.worker.output.families.gigachat import GigaChat
 from impetus.runtime.worker.output.families.glm import Glm
 from impetus.runtime.worker.output.families.granite import Granite
 from impetus.runtime.worker.output.families.hermes import Hermes
@@ -22,7 +25,7 @@ from impetus.runtime.worker.output.families.seed_oss import SeedOss
 from impetus.runtime.worker.output.family import Family, WrittenCall
 from impetus.runtime.worker.output.pieces import Arguments, Call, Reasoning, Text
 
-FAMILIES = (Generic, Glm, Granite, Hermes, MinimaxM2, Nemotron, Phi4, Qwen3Coder, SeedOss)
+FAMILIES = (Apriel, FireFunction, Generic, GigaChat, Glm, Granite, Hermes, MinimaxM2, Nemotron, Phi4, Qwen3Coder, SeedOss)
 SCHEMA = {
     "type": "object",
     "properties": {"path": {"type": "string"}, "n": {"type": "integer"}, "all": {"type": "boolean"}, "x": {"type": "object"}},

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from family_outputs import AS_JSON, NAMED, TAGGED, cuts, decoded, made, outputs, read, read_all_ways
+from family_outputs import AS_JSON, BARE, LISTED, NAMED, TAGGED, cuts, decoded, made, outputs, read, read_all_ways
 
 from impetus.runtime.worker.output.family import Family, WrittenCall
 
@@ -39,7 +39,7 @@ WORDS = (
 
 
 def test_each_family_is_told_to_be_of_one_kind() -> None:
-    assert {*TAGGED, *AS_JSON, *NAMED} <= set(NAMES)
+    assert {*TAGGED, *AS_JSON, *NAMED, *BARE, *LISTED} <= set(NAMES)
 
 
 @pytest.mark.parametrize("family", ALL, ids=NAMES)
