@@ -6,6 +6,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 EXTRAS ?= starter
+# Tests run every engine that is light; torch is not, and is taken only where a build without CUDA is to be had.
+TEST_EXTRAS := starter mlx onnx coreml
 ARGS ?=
 
 # On x86-64 Linux the GGUF engine is built without AMX, whose code GCC 12 compiles wrongly, and with just the vector
@@ -20,7 +22,7 @@ CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/impetus/wheels
 WITHOUT_ENGINE := --no-install-package llama-cpp-python
 ENGINE := $(VENV)/.engine
 endif
-SYNC = $(UV) sync --frozen --inexact --no-install-project $(WITHOUT_ENGINE) $(foreach extra,$(EXTRAS),--extra $(extra))
+SYNC = $(UV) sync --frozen --inexact --no-install-project $(WITHOUT_ENGINE)
 
 SOURCES := pyproject.toml impetus.toml py.typed README.md LICENSE $(wildcard *.py) \
 	$(shell find api hw runtime tui themes -name '*.py' -o -name '*.tcss' -o -name '*.toml')
@@ -68,12 +70,13 @@ endif
 
 $(VENV)/.ready-run: pyproject.toml uv.lock $(ENGINE) | $(VENV)/.uv
 	@echo "Installing what Impetus needs"
-	@$(SYNC) --no-dev
+	@$(SYNC) --no-dev $(foreach extra,$(EXTRAS),--extra $(extra))
 	@touch $@
 
 $(VENV)/.ready-test: pyproject.toml uv.lock $(ENGINE) | $(VENV)/.uv
 	@echo "Installing what Impetus and its tests need"
-	@$(SYNC)
+	@$(SYNC) $(foreach extra,$(TEST_EXTRAS),--extra $(extra))
+	@$(BIN)/python tests/conformance/fetch_torch.py
 	@touch $@ $(VENV)/.ready-run
 
 # What uv.lock says of the engine (its version and checksum) and how it is built here: the name of the wheel's folder. The switches go by
