@@ -21,6 +21,7 @@ from .mlx_caches import (
     cut_caches,
     read_positions,
     read_whole,
+    row_widths,
     write_positions,
     write_whole,
 )
@@ -29,7 +30,8 @@ from .mlx_library import ENGINE, caches, mx, on_gpu
 from .mlx_weights import open_weights
 
 BITS = {"q8_0": 8, "q4_0": 4}
-GROUP = 64
+GROUPS = (64, 32)
+"""How many numbers may share a scale, the better first."""
 FREED_BYTES = 1 << 30
 """How much of what was freed MLX may keep for itself; more would hide from the system what is really free."""
 DEFAULT_CONTEXT = 4096
@@ -43,6 +45,7 @@ class MlxRunner:
         self._batch = Batch()
         self._cuttable = self._mergeable = True
         self._bits: int | None = None
+        self._group = 0
         self._like: list[Any] = []
         """Caches that hold one token, for the shapes."""
         self._ahead: tuple[list[MlxState], Any] | None = None
@@ -57,13 +60,12 @@ class MlxRunner:
                 mx.set_wired_limit(int(info["max_recommended_working_set_size"]))
         mx.set_cache_limit(FREED_BYTES)
         self._model, config = open_weights(path, on_progress)
-        self._bits = BITS.get(options.cache_type)
-        fresh = self._fresh_caches()
-        self._cuttable = are_cuttable(fresh)
-        self._mergeable = are_mergeable(fresh)
-        logits = self._compute(mx.array([[0]]), fresh)
+        self._like = self._fresh_caches()
+        self._cuttable = are_cuttable(self._like)
+        logits = self._compute(mx.array([[0]]), self._like)
         mx.eval(logits)
-        self._like = fresh
+        self._choose_precision(options)
+        self._mergeable = are_mergeable(self._like)
         kind = str(logits.dtype).rpartition(".")[2]
         text = config.get("text_config")
         facts = config | cast("dict[str, object]", text) if isinstance(text, dict) else config
@@ -165,11 +167,22 @@ class MlxRunner:
         mx.synchronize()  # to clear while the GPU still computes has crashed drivers
         mx.clear_cache()
 
+    def _choose_precision(self, options: LoadOptions) -> None:
+        """Decides how precisely keys and values are kept; what does not divide into groups stays as it is computed."""
+        bits = BITS.get(options.cache_type)
+        widths = row_widths(self._like)
+        group = next((group for group in GROUPS if all(width % group == 0 for width in widths)), None)
+        if bits is None or group is None or not self._cuttable:
+            return
+        self._bits, self._group = bits, group
+        self._like = self._fresh_caches()
+        mx.eval(self._compute(mx.array([[0]]), self._like))
+
     def _fresh_caches(self) -> list[Any]:
         made = cast("list[Any]", caches.make_prompt_cache(self._model))
-        if self._bits is None or not are_cuttable(made):
+        if self._bits is None:
             return made
-        return [caches.QuantizedKVCache(group_size=GROUP, bits=self._bits) for _ in made]
+        return [caches.QuantizedKVCache(group_size=self._group, bits=self._bits) for _ in made]
 
     def _compute(self, tokens: Any, layers: list[Any]) -> Any:
         return self._model(tokens, cache=layers)

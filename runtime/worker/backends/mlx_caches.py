@@ -48,6 +48,13 @@ def are_mergeable(layers: Sequence[Any]) -> bool:
     return all(callable(getattr(leaf, "merge", None)) for leaf in leaves(layers))
 
 
+def row_widths(layers: Sequence[Any]) -> set[int]:
+    """How many numbers a head's keys or values have, in caches that hold something; {} where they cannot be cut."""
+    if not are_cuttable(layers):
+        return set()
+    return {int(plane.shape[-1]) for leaf in leaves(layers) for plane in _planes(leaf)}
+
+
 def copy_caches(layers: Sequence[Any]) -> list[Any]:
     """Makes caches of their own with the same content; arrays are shared until one of them is written to."""
     return [copy.deepcopy(layer) for layer in layers]
