@@ -102,7 +102,7 @@ def test_what_cannot_be_cut_is_right_together_and_from_the_store(uncuttable: Pat
 def test_a_conversation_of_what_cannot_be_cut_goes_on_from_its_state(uncuttable: Path) -> None:
     player = Player("mlx", uncuttable, prefix=kept_in(None))
     first = list(player.backend.admit(ask(LONG * 3)).token_ids)
-    (played,) = player.play([ask(first, tokens=4)])
+    player.play([ask(first, tokens=4)])
     told = next(reversed(player.backend._states._kept.values())).tokens
     (following,) = player.play([ask([*told, 500, 501, 502])])
     assert following.begun is not None
