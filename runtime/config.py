@@ -67,6 +67,8 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     draft_tokens: int = 64
     standby: bool = True
     passive_wait: Literal["auto", "on", "off"] = "auto"
+    prefer: Literal["auto", "mlx", "torch"] = "auto"
+    quantize: Literal["auto", "off", "8bit", "4bit"] = "auto"
     load_timeout_s: float = 300.0
 
 

@@ -78,6 +78,10 @@ class LoadOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     """The file that turns pictures into what the model takes; None where it takes none."""
     memory_limit_bytes: int | None = None
     """What the process may allocate, mapped files apart; the system enforces it where it can. None sets no limit."""
+    converted_dir: str | None = None
+    """Where weights are kept in layouts that their model did not come in; None keeps none."""
+    weight_bits: Literal[4, 8] | None = None
+    """Weights of 16 bits or more are quantized to so many; None leaves them as they are."""
     echo_tps: float = 0.0
     """The echo engine's default speed; 0 is as fast as it can."""
 

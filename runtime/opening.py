@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from ..hw.probes.choose import choose_probe
@@ -71,7 +72,7 @@ def open_registry(config: Config, home: Home, environment: Mapping[str, str], *,
         stores.append(HuggingFaceStore(huggingface_cache(environment)))
     if config.models.starter:
         stores.append(StarterStore())
-    return Registry(stores, builtin=builtin, explain_problem=explain_problem)
+    return Registry(stores, builtin=builtin, explain_problem=partial(explain_problem, prefer=config.engine.prefer))
 
 
 def huggingface_cache(environment: Mapping[str, str]) -> Path:

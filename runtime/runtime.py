@@ -109,6 +109,7 @@ class Runtime:
             on_change=self._changed,
             next_engine=self._next_engine,
             keep_alive_s=config.models.idle_unload_s or math.inf,
+            choose=partial(choose_engine, prefer=config.engine.prefer),
         )
         self._hub = Hub(endpoint=config.hub.endpoint or None)
         self._downloads = Downloads(models_dir, endpoint=config.hub.endpoint or None, on_change=self._download_changed)
@@ -422,7 +423,8 @@ class Runtime:
         idle = [status.model for status in self.statuses() if status.state in {"unloaded", "failed"}]
         # Models that do no work come last.
         idle.sort(key=lambda model: model.store == "builtin")
-        return next((choice.engine for choice in map(choose_engine, (model.header for model in idle)) if choice.engine), None)
+        choices = (choose_engine(model.header, self.config.engine.prefer) for model in idle)
+        return next((choice.engine for choice in choices if choice.engine), None)
 
     async def _plan_contexts(self) -> None:
         """Says what each model would be loaded with."""
@@ -434,7 +436,8 @@ class Runtime:
         self._planned_contexts = await asyncio.to_thread(plan)
 
     def _plan(self, model: Model) -> LoadPlan:
-        return plan_load(model, self.profile, self.config, home=self.home, draft=self._find_draft())
+        engine = choose_engine(model.header, self.config.engine.prefer).engine or "llama"
+        return plan_load(model, self.profile, self.config, home=self.home, draft=self._find_draft(), engine_name=engine)
 
     def _find_draft(self) -> DraftModel | None:
         """Finds the model that guesses for others; None where the settings name none."""

@@ -44,12 +44,16 @@ class _Way:
     reason: str
 
 
-def choose_engine(header: Header) -> EngineChoice:
+Preference = Literal["auto", "mlx", "torch"]
+"""Which engine computes what both could."""
+
+
+def choose_engine(header: Header, prefer: Preference = "auto") -> EngineChoice:
     """Chooses the engine for a model; looks for packages, but imports none."""
     if header.format == "echo":
         return EngineChoice("scripted" if header.architecture == "scripted" else "echo", None)
     problems: list[str] = []
-    for way in _ways(header):
+    for way in _ways(header, prefer):
         problem = _missing(way) or way.problem(header)
         if problem is None:
             return EngineChoice(way.engine, None, "; ".join([way.reason, *problems]))
@@ -59,12 +63,12 @@ def choose_engine(header: Header) -> EngineChoice:
     return EngineChoice(None, " ".join(problem if problem.endswith(".") else f"{problem}." for problem in problems))
 
 
-def explain_problem(header: Header) -> str | None:
+def explain_problem(header: Header, prefer: Preference = "auto") -> str | None:
     """Says why a model cannot be served here; None where it can."""
-    return choose_engine(header).problem
+    return choose_engine(header, prefer).problem
 
 
-def _ways(header: Header) -> Iterator[_Way]:
+def _ways(header: Header, prefer: Preference) -> Iterator[_Way]:
     """Gives the engines for a format, the fastest first."""
     kind: Format = header.format
     match kind:
@@ -73,17 +77,27 @@ def _ways(header: Header) -> Iterator[_Way]:
             yield _Way(name, "llama.cpp", ("llama_cpp",), "", _problem_of_gguf, "GGUF files are llama.cpp's own")
         case "mlx":
             yield _mlx("MLX folders are MLX's own")
-        case "safetensors":
-            yield _mlx("MLX computes SafeTensors as they are")
-            yield _torch("torch takes architectures that MLX lacks")
-        case "pytorch":
-            yield _torch("torch reads its own checkpoints")
+        case "safetensors" | "pytorch":
+            yield from _either(kind, prefer)
         case "onnx":
             yield _Way("onnx", "ONNX Runtime", ("onnxruntime",), "onnx", _writes_text, "ONNX graphs are ONNX Runtime's own")
         case "coreml":
             yield _Way("coreml", "Core ML", ("coremltools",), "coreml", _problem_of_coreml, "Core ML runs on the Neural Engine")
         case "echo":
             return
+
+
+def _either(kind: Format, prefer: Preference) -> Iterator[_Way]:
+    """Gives MLX and torch: on a GPU MLX is several times faster, and so is torch on a CPU."""
+    asked = "as the settings say"
+    on_gpu = sys.platform == "darwin"
+    mlx = "MLX computes SafeTensors as they are" if kind == "safetensors" else "MLX computes a checkpoint's weights"
+    if prefer == "mlx" or (prefer == "auto" and on_gpu):
+        yield _mlx(f"{mlx}, {asked if prefer == 'mlx' else 'on the GPU'}")
+        yield _torch("torch takes what MLX lacks")
+        return
+    yield _torch(f"torch, {asked}" if prefer == "torch" else "on a CPU torch is faster than MLX")
+    yield _mlx(mlx)
 
 
 def _mlx(reason: str) -> _Way:

@@ -11,11 +11,12 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import cast
 
-from ..engines.choice import EngineName, choose_engine
+from ..engines.choice import EngineChoice, EngineName, choose_engine
 from ..engines.process import EngineProcess
 from ..engines.standby import Standby
 from ..engines.supervisor import RestartBackoff
 from ..errors import EngineCrashed, EngineError, ImpetusError, LoadFailed, Overloaded, UnservableModel
+from ..formats.header import Header
 from ..frames import Ready, Stats
 from ..models.model import Model, ModelState, ModelStatus
 from ..tuning.plan import LoadPlan
@@ -93,6 +94,7 @@ class Residency:
         on_change: Callable[[], None],
         next_engine: Callable[[], EngineName | None] = lambda: None,
         keep_alive_s: float = math.inf,
+        choose: Callable[[Header], EngineChoice] = choose_engine,
     ) -> None:
         """Puts it together; nothing is started yet.
 
@@ -105,8 +107,10 @@ class Residency:
             on_change: called when a model's status or a process changed.
             next_engine: the engine that may be asked for next; a process stands by for it. None where none will be.
             keep_alive_s: how long a model stays in memory unused, where no request said otherwise since it was loaded.
+            choose: says which engine holds a model.
         """
         self._keep_alive_s = keep_alive_s
+        self._choose = choose
         self._plan = plan
         self._governor = governor
         self._environment = environment
@@ -260,7 +264,7 @@ class Residency:
             await asyncio.wait([resident.leaving])
         self._move(resident, "loading")
         async with self._one_load:
-            choice = choose_engine(model.header)
+            choice = self._choose(model.header)
             if choice.engine is None:
                 raise UnservableModel(model.id, choice.problem or "no engine runs it.")
             plan = await asyncio.to_thread(self._plan, model)
@@ -276,7 +280,7 @@ class Residency:
                 on_progress=lambda fraction: self._progressed(resident, fraction),
             )
             started_s = time.monotonic()
-            for reason in plan.reasons:
+            for reason in filter(None, (choice.reason, *plan.reasons)):
                 log.info("%s: %s", model.id, reason)
             ready = await engine.start(self._standby.take(choice.engine))
             if not engine.alive:

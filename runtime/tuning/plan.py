@@ -14,30 +14,17 @@ from ..home import Home
 from ..models.model import Model
 from .context import choose_context
 from .footprint import footprint
+from .load_plan import MODELS_SHARE, LoadPlan, has_gpu, step_target
+from .plan_sequences import plan_sequences
 from .prefix_room import choose_prefix
 
-MODELS_SHARE = 0.60
-"""The share of the memory that models may take together."""
 MOST_INPUT_TOKENS = 8192
 """Longer inputs of models that give vectors are served only where the settings ask for it."""
-STEP_TARGET_CPU_S = 0.12
-STEP_TARGET_GPU_S = 0.06
 PICTURE_BYTES = 256 * 1024**2
 """Room to compute what a picture shows: attention over a thousand patches or more."""
 LIMIT_FACTOR = 1.25
 LIMIT_SLACK_BYTES = 2 * 1024**3
 """For what no header tells: threads' stacks, images, adapters, grammars, the texts of many requests."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadPlan:
-    """How one model is loaded here, and why so."""
-
-    options: LoadOptions
-    needed_bytes: int
-    """Weights, cache and scratch space together, as estimated; with those of the model that guesses for it."""
-    reasons: tuple[str, ...]
-    """A line per decision, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +36,13 @@ class DraftModel:
 
 
 def plan_load(
-    model: Model, profile: CapabilityProfile | None, config: Config, *, home: Home, draft: DraftModel | None = None
+    model: Model,
+    profile: CapabilityProfile | None,
+    config: Config,
+    *,
+    home: Home,
+    draft: DraftModel | None = None,
+    engine_name: str = "llama",
 ) -> LoadPlan:
     """Decides how a model is loaded; looks at the disk, so it blocks.
 
@@ -59,6 +52,7 @@ def plan_load(
         config: the settings that hold.
         home: where computed prompts are kept.
         draft: what `engine.draft_model` stands for; None where it names nothing.
+        engine_name: what computes it.
     """
     engine = config.engine
     if model.header.format == "echo":
@@ -67,6 +61,8 @@ def plan_load(
     threads, why_threads = _threads(profile, engine)
     if model.header.ability != "text":
         return _plan_vectors(model, profile, engine, threads, why_threads)
+    if model.header.format != "gguf":
+        return plan_sequences(model, profile, config, home, engine_name, threads, why_threads)
     guessing, why_guessing = _guessing(model, engine, draft)
     memory_bytes = profile.memory_bytes.value if profile is not None and profile.memory_bytes is not None else None
     prefix, why_prefix = choose_prefix(config.cache, home, memory_bytes)
@@ -82,7 +78,7 @@ def plan_load(
         draft_path=str(draft.model.path) if guessing == "model" and draft is not None and draft.model is not None else None,
         draft_tokens=engine.draft_tokens,
     )
-    step_target_s, why_step = _step_target(profile, engine)
+    step_target_s, why_step = step_target(profile, engine)
     budget = None if memory_bytes is None else int(memory_bytes * MODELS_SHARE)
     options, why_context = choose_context(
         model.header, msgspec.structs.replace(options, step_target_s=step_target_s), engine, memory_bytes, budget
@@ -130,19 +126,6 @@ def _threads(profile: CapabilityProfile | None, config: EngineConfig) -> tuple[i
         fast = sum(level.cores for level in profile.cpu_levels[:-1])
         return min(fast, usable), f"{min(fast, usable)} threads, one for each fast core"
     return usable, f"{usable} threads, one for each usable core"
-
-
-def _step_target(profile: CapabilityProfile | None, config: EngineConfig) -> tuple[float, str]:
-    if config.step_target_ms:
-        return config.step_target_ms / 1000, f"steps of {config.step_target_ms:g} ms, as the settings say"
-    if has_gpu(profile) and config.gpu_layers != 0:
-        return STEP_TARGET_GPU_S, f"steps of {STEP_TARGET_GPU_S * 1000:g} ms, as the GPU computes"
-    return STEP_TARGET_CPU_S, f"steps of {STEP_TARGET_CPU_S * 1000:g} ms, as the CPU computes"
-
-
-def has_gpu(profile: CapabilityProfile | None) -> bool:
-    """Whether the machine is known to have a GPU that engines compute on."""
-    return profile is not None and profile.gpu_cores is not None
 
 
 def _guessing(model: Model, config: EngineConfig, draft: DraftModel | None) -> tuple[Literal["off", "lookup", "model"], str]:

@@ -27,7 +27,7 @@ from .mlx_caches import (
 )
 from .mlx_draw import draw_tokens
 from .mlx_library import ENGINE, caches, mx, on_gpu
-from .mlx_weights import open_weights
+from .mlx_weights import open_weights, prepare_folder
 
 BITS = {"q8_0": 8, "q4_0": 4}
 GROUPS = (64, 32)
@@ -59,7 +59,8 @@ class MlxRunner:
                 info = mx.device_info() if hasattr(mx, "device_info") else mx.metal.device_info()
                 mx.set_wired_limit(int(info["max_recommended_working_set_size"]))
         mx.set_cache_limit(FREED_BYTES)
-        self._model, config = open_weights(path, on_progress)
+        folder = prepare_folder(path, options, on_progress)
+        self._model, config = open_weights(folder, on_progress)
         self._like = self._fresh_caches()
         self._cuttable = are_cuttable(self._like)
         logits = self._compute(mx.array([[0]]), self._like)
@@ -72,7 +73,7 @@ class MlxRunner:
         length = facts.get("max_position_embeddings")
         return Opened(
             folder=path,
-            files=tuple(sorted(path.glob("model*.safetensors"))),
+            files=tuple(sorted(folder.glob("model*.safetensors"))),
             rows=int(logits.shape[-1]),
             context_length=length if isinstance(length, int) else options.context_length or DEFAULT_CONTEXT,
             engine=ENGINE,

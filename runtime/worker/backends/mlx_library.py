@@ -13,6 +13,9 @@ from mlx_lm.models import cache as mlx_lm_cache  # pyright: ignore[reportMissing
 mx: Any = mlx.core
 caches: Any = mlx_lm_cache
 load_model: Any = cast("Any", mlx_lm_utils).load_model
+quantize_model: Any = cast("Any", mlx_lm_utils).quantize_model
+save_model: Any = cast("Any", mlx_lm_utils).save_model
+save_config: Any = cast("Any", mlx_lm_utils).save_config
 tree_flatten: Any = cast("Any", mlx.utils).tree_flatten
 tree_unflatten: Any = cast("Any", mlx.utils).tree_unflatten
 

@@ -2,13 +2,67 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from ...frames import LoadOptions
+from ..prefix.fingerprint import fingerprint_files
 from ..sequences.folder_vocabulary import read_json
 from .backend import LoadError
-from .mlx_library import load_model, mx, on_gpu
+from .converted import checkpoint_files, convert_checkpoint, link_beside
+from .mlx_library import load_model, mx, on_gpu, quantize_model, save_config, save_model, tree_flatten
+
+GROUPS = (64, 32)
+"""How many weights share a scale, the better first."""
+
+
+def prepare_folder(path: Path, options: LoadOptions, on_progress: Callable[[float], None]) -> Path:
+    """Gives the folder to load: that of the model, or what was made of it once.
+
+    Raises:
+        LoadError: it could not be made.
+    """
+    cache = None if options.converted_dir is None else Path(options.converted_dir)
+    folder = path
+    if not any(path.glob("model*.safetensors")) and checkpoint_files(path):
+        folder = convert_checkpoint(path, cache, lambda fraction: on_progress(fraction / 2))
+    if options.weight_bits is None or _is_quantized(read_json(folder / "config.json")):
+        return folder
+    if cache is None:
+        raise LoadError("it has to be quantized once, and there is no folder for that.")
+    return _quantize(folder, cache, options.weight_bits)
+
+
+def _quantize(folder: Path, cache: Path, bits: int) -> Path:
+    target = cache / f"{folder.name}-{bits}bit-{fingerprint_files(sorted(folder.glob('model*.safetensors'))).hex()}"
+    if (target / "config.json").is_file():
+        return target
+    draft = target.with_name(f"{target.name}.{os.getpid()}.new")
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        config = read_json(folder / "config.json")
+        model, whole = load_model(folder, lazy=True, model_config=rope_settings(config))
+        group = next((group for group in GROUPS if _divides(group, model)), GROUPS[-1])
+        model, whole = quantize_model(model, whole, group, bits)
+        save_model(draft, model, donate_model=True)
+        link_beside(folder, draft)
+        (draft / "config.json").unlink(missing_ok=True)
+        save_config(whole, config_path=draft / "config.json")
+        draft.rename(target)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise LoadError(f"it could not be quantized to {bits} bits: {error}") from error
+    return target
+
+
+def _divides(group: int, model: Any) -> bool:
+    width = model.layers[0].parameters()
+    sizes = {int(value.shape[-1]) for _, value in tree_flatten(width) if value.ndim > 1}
+    return all(size % group == 0 for size in sizes)
 
 
 def open_weights(folder: Path, on_progress: Callable[[float], None]) -> tuple[Any, dict[str, object]]:

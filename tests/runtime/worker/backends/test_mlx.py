@@ -156,6 +156,32 @@ def test_the_base_of_positions_is_read_where_newer_files_have_it(tmp_path: Path)
     player.close()
 
 
+def test_weights_are_quantized_once_where_the_plan_says_so(tiny: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        player = Player("mlx", tiny, converted_dir=str(tmp_path), weight_bits=8)
+        assert len(player.play([ask(LONG)])[0].tokens) == 12
+        player.close()
+        (made,) = tmp_path.iterdir()
+        written_at = made.stat().st_mtime_ns
+    assert made.stat().st_mtime_ns == written_at
+    size = sum(file.stat().st_size for file in made.glob("*.safetensors"))
+    assert size < 0.4 * (tiny / "model.safetensors").stat().st_size
+    with pytest.raises(LoadError, match="no folder"):
+        Player("mlx", tiny, weight_bits=8)
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="torch, which writes checkpoints, is not installed")
+def test_a_checkpoint_is_computed_from_the_same_numbers(tiny: Path, tmp_path: Path) -> None:
+    from tiny_checkpoint import make_checkpoint_folder
+
+    folder = make_checkpoint_folder(tmp_path / "checkpoint", tiny)
+    for _ in range(2):
+        player = Player("mlx", folder, converted_dir=str(tmp_path / "converted"))
+        assert player.play([ask(LONG)])[0].text == greedy(tiny, player, LONG, 12)
+        player.close()
+    assert len(list((tmp_path / "converted").iterdir())) == 1
+
+
 def test_an_unknown_architecture_and_damaged_files_are_refused_in_words(tiny: Path, tmp_path: Path) -> None:
     def copy(name: str) -> Path:
         folder = tmp_path / name

@@ -1,0 +1,39 @@
+"""What a plan is, and what is decided alike for every engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...hw.profile import CapabilityProfile
+from ..config import EngineConfig
+from ..frames import LoadOptions
+
+MODELS_SHARE = 0.60
+"""The share of the memory that models may take together."""
+STEP_TARGET_CPU_S = 0.12
+STEP_TARGET_GPU_S = 0.06
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    """How one model is loaded here, and why so."""
+
+    options: LoadOptions
+    needed_bytes: int
+    """Weights, cache and scratch space together, as estimated; with those of the model that guesses for it."""
+    reasons: tuple[str, ...]
+    """A line per decision, for people."""
+
+
+def step_target(profile: CapabilityProfile | None, config: EngineConfig) -> tuple[float, str]:
+    """Decides how long a step may take that answers wait for, and says why."""
+    if config.step_target_ms:
+        return config.step_target_ms / 1000, f"steps of {config.step_target_ms:g} ms, as the settings say"
+    if has_gpu(profile) and config.gpu_layers != 0:
+        return STEP_TARGET_GPU_S, f"steps of {STEP_TARGET_GPU_S * 1000:g} ms, as the GPU computes"
+    return STEP_TARGET_CPU_S, f"steps of {STEP_TARGET_CPU_S * 1000:g} ms, as the CPU computes"
+
+
+def has_gpu(profile: CapabilityProfile | None) -> bool:
+    """Whether the machine is known to have a GPU that engines compute on."""
+    return profile is not None and profile.gpu_cores is not None

@@ -1,0 +1,124 @@
+"""Plans for the engines whose context memory grows with what it holds: MLX, torch, ONNX Runtime and Core ML."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ...hw.profile import CapabilityProfile
+from ..config import Config, EngineConfig
+from ..formats.header import Header
+from ..frames import LoadOptions
+from ..home import Home
+from ..models.model import Model
+from .context import LEAST_CONTEXT, MOST_CONTEXT_BY_ITSELF
+from .load_plan import MODELS_SHARE, LoadPlan, step_target
+from .prefix_room import choose_prefix
+from .sequence_footprint import sequence_footprint
+
+CONTEXTS_KEPT = 4
+"""So many whole contexts may be in memory at once where there is room."""
+KV_SHARE = 1 / 8
+"""Of the memory, for keys and values beyond one context."""
+CONVERTED = "converted"
+_PLAIN_TYPES = frozenset({"F64", "F32", "F16", "BF16"})
+
+
+def plan_sequences(
+    model: Model,
+    profile: CapabilityProfile | None,
+    config: Config,
+    home: Home,
+    engine_name: str,
+    threads: int | None,
+    why_threads: str,
+) -> LoadPlan:
+    """Decides how such an engine holds a model; looks at the disk, so it blocks."""
+    engine = config.engine
+    header = model.header
+    memory_bytes = profile.memory_bytes.value if profile is not None and profile.memory_bytes is not None else None
+    budget = None if memory_bytes is None else int(memory_bytes * MODELS_SHARE)
+    prefix, why_prefix = choose_prefix(config.cache, home, memory_bytes)
+    step_target_s, why_step = step_target(profile, engine)
+    options = LoadOptions(
+        threads=threads,
+        threads_batch=engine.prefill_threads or threads,
+        batch_tokens=engine.batch_tokens,
+        max_sequences=engine.max_sequences,
+        gpu_layers=engine.gpu_layers,
+        prefix=prefix,
+        normalise=config.cache.normalise,
+        step_target_s=step_target_s,
+        cache_type="f16" if engine.kv_type == "auto" or engine_name != "mlx" else engine.kv_type,
+        converted_dir=str(home.cache_dir / CONVERTED),
+        memory_limit_bytes=memory_bytes,
+    )
+    length, why_context = _context(header, engine)
+    options = msgspec.structs.replace(options, context_length=length, cache_tokens=length)
+    options, why_weights = _weights(header, options, engine, engine_name, budget)
+    if budget is not None and length is not None:
+        options, shortened = _shorten(header, options, engine, engine_name, budget)
+        if shortened:
+            why_context = f"context {options.context_length} of {header.context_length}: more would not fit"
+        options = _more_cells(header, options, engine_name, budget, memory_bytes or 0)
+    needed = sequence_footprint(header, options, engine_name).total_bytes
+    return LoadPlan(options, needed, tuple(filter(None, (why_threads, why_context, why_weights, why_step, *why_prefix))))
+
+
+def _context(header: Header, engine: EngineConfig) -> tuple[int | None, str]:
+    trained = header.context_length
+    if engine.context_length:
+        length = min(engine.context_length, trained) if trained else engine.context_length
+        return length, f"context {length}, as the settings say"
+    if not trained:
+        return None, "context left to the engine: the model does not state one"
+    length = min(trained, MOST_CONTEXT_BY_ITSELF)
+    return length, f"context {length} of {trained}"
+
+
+def _weights(
+    header: Header, options: LoadOptions, engine: EngineConfig, engine_name: str, budget: int | None
+) -> tuple[LoadOptions, str]:
+    """Decides whether weights are quantized: where they would not fit beside a short context, or the settings say so."""
+    if engine_name != "mlx" or header.format == "mlx" or header.quantization not in _PLAIN_TYPES or engine.quantize == "off":
+        return options, ""
+    if engine.quantize != "auto":
+        asked: Literal[4, 8] = 8 if engine.quantize == "8bit" else 4
+        return msgspec.structs.replace(options, weight_bits=asked), f"weights in {asked} bits, as the settings say"
+    if budget is None:
+        return options, ""
+    least = msgspec.structs.replace(options, cache_tokens=min(options.cache_tokens or LEAST_CONTEXT, LEAST_CONTEXT))
+    for bits in (None, 8, 4):
+        tried = msgspec.structs.replace(least, weight_bits=bits)
+        if sequence_footprint(header, tried, engine_name).total_bytes <= budget:
+            break
+    if bits is None:
+        return options, ""
+    return msgspec.structs.replace(options, weight_bits=bits), f"weights in {bits} bits: they would not fit otherwise"
+
+
+def _shorten(
+    header: Header, options: LoadOptions, engine: EngineConfig, engine_name: str, budget: int
+) -> tuple[LoadOptions, bool]:
+    """Shortens the context until the model fits, unless the settings name it."""
+    length = options.context_length or LEAST_CONTEXT
+    if engine.context_length:
+        return options, False
+    while length > LEAST_CONTEXT:
+        tried = msgspec.structs.replace(options, context_length=length, cache_tokens=length)
+        if sequence_footprint(header, tried, engine_name).total_bytes <= budget:
+            break
+        length = max(LEAST_CONTEXT, length * 3 // 4)
+    return msgspec.structs.replace(options, context_length=length, cache_tokens=length), length != options.context_length
+
+
+def _more_cells(header: Header, options: LoadOptions, engine_name: str, budget: int, memory_bytes: int) -> LoadOptions:
+    """Lets more than one context be in memory, as far as there is room; what is not used takes none."""
+    one = options.context_length or LEAST_CONTEXT
+    for contexts in range(CONTEXTS_KEPT, 1, -1):
+        tried = msgspec.structs.replace(options, cache_tokens=contexts * one)
+        needs = sequence_footprint(header, tried, engine_name)
+        if needs.total_bytes <= budget and needs.kv_bytes <= memory_bytes * KV_SHARE:
+            return tried
+    return options

@@ -1,0 +1,51 @@
+"""Estimates what a model takes by the engines whose context memory grows with what it holds."""
+
+from __future__ import annotations
+
+from ..formats.header import Header
+from ..frames import LoadOptions
+from .footprint import TYPICAL_KV_BYTES_PER_TOKEN, Footprint
+
+MIB = 1024**2
+PROCESS_BYTES = {"mlx": 170 * MIB, "torch": 330 * MIB, "onnx": 110 * MIB, "coreml": 330 * MIB}
+"""A process with the engine's library and a tokenizer, before it holds weights."""
+MOST_LOGITS_BYTES = 64 * MIB
+"""ONNX graphs give scores for each token of a prompt; it is computed in pieces that keep them below this."""
+_SINGLE_BYTES, _HALF_BYTES = 4, 2
+_TYPICAL_CONTEXT = 4096
+_ROWS_ALIVE = 12
+"""How many rows of a model's width are alive at once while a layer is computed."""
+
+
+def sequence_footprint(header: Header, options: LoadOptions, engine_name: str) -> Footprint:
+    """Estimates what a model takes when its context memory is full."""
+    number_bytes = kv_number_bytes(header, options, engine_name)
+    half_bytes = header.kv_bytes_per_token or TYPICAL_KV_BYTES_PER_TOKEN
+    tokens = options.cache_tokens or options.context_length or header.context_length or _TYPICAL_CONTEXT
+    rows = min(options.batch_tokens, 512) * (header.embedding_length or 2048) * _SINGLE_BYTES * _ROWS_ALIVE
+    scores = (header.vocabulary_size or 0) * _SINGLE_BYTES * options.max_sequences
+    if engine_name == "onnx":
+        scores += 2 * MOST_LOGITS_BYTES
+    return Footprint(
+        weights_bytes=weights_bytes(header, options),
+        kv_bytes=int(tokens * half_bytes * number_bytes / _HALF_BYTES),
+        scratch_bytes=PROCESS_BYTES.get(engine_name, 200 * MIB) + rows + scores,
+    )
+
+
+def weights_bytes(header: Header, options: LoadOptions) -> int:
+    """What the weights take, quantized if the plan says so."""
+    if options.weight_bits is None:
+        return header.size_bytes
+    # A scale and an offset of 16 bits for each 64 numbers.
+    parameters = header.parameters or header.size_bytes // _HALF_BYTES
+    return int(parameters * (options.weight_bits / 8 + 4 / 64))
+
+
+def kv_number_bytes(header: Header, options: LoadOptions, engine_name: str) -> float:
+    """How many bytes one number of keys and values takes: as it is computed, unless the plan says otherwise."""
+    if engine_name == "mlx" and options.cache_type != "f16":
+        return {"q8_0": 1.0, "q4_0": 0.5}[options.cache_type] + 4 / 64
+    if engine_name == "onnx" or header.quantization in ("F32", "F64"):
+        return _SINGLE_BYTES
+    return _HALF_BYTES
