@@ -35,15 +35,39 @@ def test_a_missing_engine_comes_with_the_command_that_installs_it(
     assert f"pip install 'impetus-llm[{extra}]'" in (chosen.problem or "")
 
 
-@pytest.mark.parametrize(("kind", "engine"), [("safetensors", "mlx"), ("mlx", "mlx"), ("pytorch", "torch"), ("onnx", "onnx")])
-def test_each_format_goes_to_its_fastest_engine(kind: Format, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("kind", "platform", "engine"),
+    [
+        ("safetensors", "darwin", "mlx"),
+        ("safetensors", "linux", "torch"),
+        ("pytorch", "darwin", "mlx"),
+        ("pytorch", "linux", "torch"),
+        ("mlx", "linux", "mlx"),
+        ("onnx", "darwin", "onnx"),
+        ("coreml", "darwin", "coreml"),
+    ],
+)
+def test_each_format_goes_to_its_fastest_engine(
+    kind: Format, platform: str, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice.sys, "platform", platform)
     monkeypatch.setattr(choice, "_is_installed", lambda package: True)
     monkeypatch.setattr(choice, "_mlx_knows", lambda architecture: architecture == "llama")
     chosen = choose_engine(Header(format=kind, size_bytes=1, architecture="llama"))
     assert (chosen.engine, chosen.problem) == (engine, None)
 
 
+@pytest.mark.parametrize("prefer", ["mlx", "torch"])
+def test_the_settings_choose_where_two_could(prefer: choice.Preference, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "_is_installed", lambda package: True)
+    monkeypatch.setattr(choice, "_mlx_knows", lambda architecture: True)
+    chosen = choose_engine(Header(format="pytorch", size_bytes=1, architecture="llama"), prefer)
+    assert chosen.engine == prefer
+    assert "as the settings say" in chosen.reason
+
+
 def test_what_mlx_lacks_goes_to_torch_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice.sys, "platform", "darwin")
     monkeypatch.setattr(choice, "_is_installed", lambda package: True)
     monkeypatch.setattr(choice, "_mlx_knows", lambda architecture: False)
     chosen = choose_engine(Header(format="safetensors", size_bytes=1, architecture="novel"))
