@@ -74,7 +74,10 @@ class CallObject:
         try:
             yield from self._members()
         except Cut:
-            return self._streamed is not None or (self._arguments is not None and self._hand_on())
+            is_call = self._streamed is not None or (self._arguments is not None and self._hand_on())
+            if is_call:  # half an escape or word is left
+                self._reader.take(len(self._reader.text))
+            return is_call
         except Broken:
             if not self._any_name and (self._others or self._name not in self._names):
                 return False

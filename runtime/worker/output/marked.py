@@ -87,6 +87,18 @@ class MarkedParser(Parser, ABC):
         self.reader.forget()
         if is_call and self._thoughts is not None:
             yield from self._read_thoughts(self._thoughts)
+        if is_call:
+            yield from self._drop_cut_mark()
+
+    def _drop_cut_mark(self) -> Steps[None]:
+        """Takes the beginning of a further call's mark, where the answer is cut within it."""
+        blanks = yield from self.reader.blanks()
+        while not self.reader.take_cut(*self._opens.texts):
+            rest = self.reader.text[self.reader.at :]
+            if self.reader.ended or (rest and not any(mark != rest and mark.startswith(rest) for mark in self._opens.texts)):
+                break
+            yield
+        self.outlet.say(blanks)
 
     def _read_thoughts(self, marks: ThoughtMarks, *, inside: bool = False) -> Steps[None]:
         """Reads the thoughts that come next, and no text."""
@@ -156,6 +168,8 @@ class MarkedParser(Parser, ABC):
                 self.reader.take(self.reader.at + 1)
                 yield from self.reader.blanks()
             mark = yield from self.reader.option(*marks)
+        if not mark:
+            self.reader.take_cut(*marks)
         return mark
 
 

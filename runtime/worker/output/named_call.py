@@ -66,6 +66,8 @@ def read_arguments(
     try:
         yield from read(reader, say)
     except Cut:
+        if streams:  # half an escape or word is left
+            reader.take(len(reader.text))
         return streams
     except Broken:
         broken_at = reader.place

@@ -96,13 +96,22 @@ class Reader:
                 return ""
             yield
 
-    def until(self, marks: Marks, say: Callable[[str], object], *, takes: bool = True) -> Steps[str]:
+    def take_cut(self, *marks: str) -> bool:
+        """Takes what is left if the answer was cut within one of these; for places where nothing else can follow."""
+        rest = self.text[self.at :]
+        if not (self.ended and rest and any(mark.startswith(rest) for mark in marks)):
+            return False
+        self.take(len(self.text))
+        return True
+
+    def until(self, marks: Marks, say: Callable[[str], object], *, takes: bool = True, drops_cut: bool = False) -> Steps[str]:
         """Hands on all text before the first mark, takes that too and gives it; "" when the text ends without.
 
         Args:
             marks: what ends the stretch.
             say: takes the text before it, as it comes.
             takes: whether the mark is taken.
+            drops_cut: whether the beginning of a mark, at the end of the answer, is taken for one that was cut off.
         """
         while True:
             found = marks.find(self.text, self.at)
@@ -111,9 +120,10 @@ class Reader:
                 if start > self.at:
                     say(self.take(start))
                 return self.take(end) if takes else self.text[start:end]
-            end = len(self.text) if self.ended else marks.held_from(self.text, self.at)
+            end = len(self.text) if self.ended and not drops_cut else marks.held_from(self.text, self.at)
             if end > self.at:
                 say(self.take(end))
             if self.ended:
+                self.take(len(self.text))
                 return ""
             yield

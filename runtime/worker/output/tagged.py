@@ -126,10 +126,10 @@ class TaggedParser(MarkedParser):
         wrapped = breaks != "none" and bool((yield from self.reader.option("\n")))
         drops_last = breaks == "each" or wrapped
         stops = Marks((close, f"\n{close}") if drops_last else (close,))
-        while mark := (yield from self.reader.until(stops, values.add)):
+        while mark := (yield from self.reader.until(stops, values.add, drops_cut=True)):
             blanks = yield from self.reader.blanks()
             follower = yield from self.reader.option(*followers)
-            if follower or not (yield from self.reader.peek()):
+            if follower or self.reader.take_cut(*followers) or not (yield from self.reader.peek()):
                 values.end()
                 return follower
             values.add(mark + blanks)
