@@ -66,7 +66,7 @@ def read_arguments(
     try:
         yield from read(reader, say)
     except Cut:
-        if streams:  # half an escape or word is left
+        if streams and reader.ended and ends.find(reader.text, reader.at) is None:  # half an escape or word is left
             reader.take(len(reader.text))
         return streams
     except Broken:
