@@ -100,7 +100,8 @@ class BareObject:
         begin = self._reader.place
         quote = yield from self._reader.option(self._quote, '"', "'")
         parts: list[str] = []
-        yield from self._reader.until(Marks((quote or ":", "\n", *self._ends.texts)), parts.append, takes=False)
+        ends = self._ends.texts if quote == self._quote else ("\n", *self._ends.texts)
+        yield from self._reader.until(Marks((quote or ":", *ends)), parts.append, takes=False)
         name = "".join(parts).rstrip()
         yield from self._next()
         closed = bool((yield from self._reader.option(quote)) if quote else _NAME.fullmatch(name))

@@ -17,7 +17,9 @@ from .families.granite import Granite
 from .families.harmony import Harmony
 from .families.hermes import Hermes
 from .families.kimi import Kimi
+from .families.lfm2 import Lfm2
 from .families.llama_json import LlamaJson
+from .families.llama_pythonic import LlamaPythonic
 from .families.minimax_m2 import MinimaxM2
 from .families.mistral import Mistral, MistralList
 from .families.nemotron import Nemotron
@@ -51,7 +53,9 @@ FAMILIES: dict[str, type[Family]] = {
         Nemotron,
         Granite,
         Phi4,
+        Lfm2,
         Hermes,
+        LlamaPythonic,
         LlamaJson,
         Generic,
     )

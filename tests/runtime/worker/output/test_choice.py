@@ -49,6 +49,9 @@ MODELS = (
     Model("DeepSeek R1", FENCED + "{% set c = m.split('</think>') %}", DEEPSEEK_TOKENS, "deepseek_v3", "<think>"),
     Model("DeepSeek V3", FENCED, DEEPSEEK_TOKENS, "deepseek_v3", "<think>"),
     Model("DeepSeek V3.1", PLAIN + "</think>", DEEPSEEK_TOKENS, "deepseek", "<think>"),
+    Model("LFM2", "List of tools: <|tool_list_start|>" + CHATML, ("<|tool_call_start|>", "<|tool_call_end|>"), "lfm2", None),
+    Model("Llama 4", "Say [func_name1(params_name1=params_value1)]. <|python_start|>", (), "llama_pythonic", None),
+    Model("Llama 3.2 pythonic", "[func_name1(params_name1=params_value1)]<|start_header_id|>", (), "llama_pythonic", None),
     Model("Kimi K2", "<|tool_calls_section_begin|><|tool_call_begin|>{{ id }}", KIMI_TOKENS, "kimi", "<think>"),
     Model(
         "Command R7B",
