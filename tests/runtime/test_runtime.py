@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from impetus.runtime.engines import choice
 from impetus.runtime.errors import ContextOverflow, EngineCrashed, Overloaded, UnknownModel, UnservableModel
 from impetus.runtime.events import Admitted, Event, Finished, PrefixReport, TextDelta
 from impetus.runtime.journal import RequestRecord, Stage
@@ -216,15 +217,19 @@ async def test_more_requests_than_may_wait_are_told_to_come_later(opened: OpenRu
         assert "x" in text_of(await run(runtime, chat("x")))
 
 
-async def test_a_model_that_no_engine_runs_says_why(opened: OpenRuntime, tmp_path: Path) -> None:
+async def test_a_model_that_no_engine_runs_says_why(
+    opened: OpenRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "models" / "someone" / "tiny"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
-    (folder / "config.json").write_text('{"model_type": "llama"}')
+    (folder / "config.json").write_text('{"model_type": "novel"}')
+    # As an installation without torch, which might know it.
+    monkeypatch.setattr(choice, "_is_installed", lambda package: package not in ("torch", "transformers"))
     async with opened() as runtime:
         known = next(status.model for status in runtime.statuses() if status.model.id != "echo")
         assert known.header.format == "safetensors"
-        with pytest.raises(UnservableModel, match="known format, engine not"):
+        with pytest.raises(UnservableModel, match="'novel'.*impetus-llm"):
             await run(runtime, chat("x", model=known.id))
 
 
