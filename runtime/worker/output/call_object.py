@@ -154,7 +154,8 @@ class CallObject:
         broken_at = self._reader.place
         mark = yield from self._reader.until(self._ends, _drop, takes=False)
         raw = self._reader.kept(begin)
-        whole = repair_object(raw) if mark or raw.rstrip().endswith("}") else None
+        text = raw if mark else raw.rstrip().removesuffix("]").rstrip()
+        whole = repair_object(text) if mark or text.endswith("}") else None
         meant = self._arguments_of(whole) if whole else None
         if self._streamed is None:
             if meant is None:

@@ -9,6 +9,7 @@ from typing import TypeAlias, cast
 
 JsonObject: TypeAlias = "dict[str, object]"
 
+_FENCE = re.compile(r"\A\s*```(?:json)?[ \t]*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 _PUNCTUATION = re.compile(r"[\s\"'{}\[\],:\\]+")
 _WORDS = re.compile(r"\b(?:True|False|None)\b")
 _WORD_TO_JSON = {"True": "true", "False": "false", "None": "null"}
@@ -26,7 +27,9 @@ def repair_object(text: str) -> JsonObject | None:
 
     A repair may change nothing but quotes, brackets, commas and the like: what is said between them stays as it is.
     """
-    return _read_python(text) or _repair(text)
+    text = _FENCE.sub(r"\1", text)
+    whole = _read_whole(text)
+    return whole if whole is not None else (_read_python(text) or _repair(text))
 
 
 def go_on(begun: str, value: JsonObject) -> str | None:
@@ -36,6 +39,15 @@ def go_on(begun: str, value: JsonObject) -> str | None:
         if whole.startswith(begun):
             return whole[len(begun) :]
     return None
+
+
+def _read_whole(text: str) -> JsonObject | None:
+    """Reads what is JSON once a fence around it is gone."""
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return cast("JsonObject", value) if isinstance(value, dict) else None
 
 
 def _read_python(text: str) -> JsonObject | None:

@@ -30,6 +30,8 @@ _RECIPIENT = re.compile(r"\bto=(?:functions\.)?([\w.-]+)")
 _CHANNEL_NAME = re.compile(r"<\|channel\|>\s*(\w+)")
 _PEOPLE = frozenset({"assistant", "user", "all", "system", "developer"})
 """Recipients that are no tools."""
+_BUILTIN = frozenset({"python", "browser", "container"})
+"""Tools that the model was trained with: what it says to them when nobody offered them is for nobody's eyes."""
 _THOUGHT = ThoughtMarks(f"{CHANNEL}analysis{MESSAGE}", END)
 
 
@@ -54,15 +56,20 @@ class HarmonyParser(MarkedParser):
         """Reads what a message says, up to its end."""
         recipient = _RECIPIENT.search(head)
         channel = _CHANNEL_NAME.search(head)
-        if recipient is not None and recipient[1] not in _PEOPLE and self.tools:
+        own = recipient is not None and recipient[1].partition(".")[0] in _BUILTIN and recipient[1] not in self.tools
+        if recipient is not None and recipient[1] not in _PEOPLE and self.tools and not own:
             yield from self.reader.blanks()
+            if (yield from self.reader.option(*_ENDS)):  # nothing to say is no arguments
+                self.outlet.call(recipient[1])
+                self.outlet.arguments("{}")
+                return
             self.reader.keep()
             if not (yield from read_arguments(self.reader, self.outlet, recipient[1], self.tools, _BORDERS)):
                 self.outlet.say(self.reader.kept())
             self.reader.forget()
             yield from self.reader.blanks()
             yield from self.reader.option(*_ENDS)
-        elif channel is not None and channel[1] == "analysis":
+        elif own or (channel is not None and channel[1] == "analysis"):
             self.outlet.begin_thought()
             yield from self._read_text()
             self.outlet.end_thought()

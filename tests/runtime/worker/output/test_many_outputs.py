@@ -7,6 +7,7 @@ import json
 import pytest
 from family_outputs import AS_JSON, BARE, LISTED, NAMED, TAGGED, cuts, decoded, made, outputs, read, read_all_ways
 
+from impetus.runtime.worker.output.choice import FAMILIES
 from impetus.runtime.worker.output.family import Family, WrittenCall
 
 # Harmony's channels and Llama's bare objects have no marks that text could stand around: they have tests of their own.
@@ -104,6 +105,33 @@ def test_an_answer_that_is_cut_off_stays_sane(family: Family) -> None:
                 first = said.index((kind, value)) == 0 or said[0][0] == "reasoning"
                 assert first or str(value).startswith(tuple(family.marks)), cut
         assert read(family, cuts(family, cut)[1]) == said
+
+
+MENDED: dict[str, dict[str, object]] = {
+    '{"path": "a", "n": 1,}': {"path": "a", "n": 1},
+    "{'path': 'a', 'n': 1}": {"path": "a", "n": 1},
+    '{"path": "a", "all": True, "x": None}': {"path": "a", "all": True, "x": None},
+    '{"path": "line one\nline two"}': {"path": "line one\nline two"},
+    '{"path": "a\\d"}': {"path": "a\\d"},
+    '{path: "a", n: 1}': {"path": "a", "n": 1},
+}
+"""Arguments as models slip, and what they can only mean."""
+
+
+@pytest.mark.parametrize("broken", MENDED, ids=range(len(MENDED)))
+@pytest.mark.parametrize("name", [*AS_JSON, *NAMED, *LISTED, "llama_json", "harmony"])
+def test_slips_in_json_are_mended(name: str, broken: str) -> None:
+    family = FAMILIES[name]()
+    answer = family.write([WrittenCall("read_file", "{}")])
+    assert answer.count("{}") == 1
+    said = decoded(read_all_ways(family, answer.replace("{}", broken)))
+    assert said == [("call", "read_file"), ("arguments", MENDED[broken])]
+
+
+def test_a_fence_around_arguments_falls_away() -> None:
+    answer = '<|channel|>commentary to=functions.read_file json<|message|>```json\n{"path": "a"}\n```<|call|>'
+    said = decoded(read_all_ways(FAMILIES["harmony"](), answer))
+    assert said == [("call", "read_file"), ("arguments", {"path": "a"})]
 
 
 @pytest.mark.parametrize("family", ALL, ids=NAMES)
