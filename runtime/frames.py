@@ -78,6 +78,8 @@ class LoadOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     """The file that turns pictures into what the model takes; None where it takes none."""
     memory_limit_bytes: int | None = None
     """What the process may allocate, mapped files apart; the system enforces it where it can. None sets no limit."""
+    tool_family: str = "auto"
+    """The syntax that the model's tool calls are read in, by its name; "auto" finds it out."""
     converted_dir: str | None = None
     """Where weights are kept in layouts that their model did not come in; None keeps none."""
     weight_bits: Literal[4, 8] | None = None

@@ -74,6 +74,7 @@ def plan_load(
         gpu_layers=engine.gpu_layers,
         prefix=prefix,
         normalise=config.cache.normalise,
+        tool_family=engine.tool_family,
         draft=guessing,
         draft_path=str(draft.model.path) if guessing == "model" and draft is not None and draft.model is not None else None,
         draft_tokens=engine.draft_tokens,

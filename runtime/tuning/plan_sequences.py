@@ -49,6 +49,7 @@ def plan_sequences(
         gpu_layers=engine.gpu_layers,
         prefix=prefix,
         normalise=config.cache.normalise,
+        tool_family=engine.tool_family,
         step_target_s=step_target_s,
         cache_type="f16" if engine.kv_type == "auto" or engine_name != "mlx" else engine.kv_type,
         converted_dir=str(home.cache_dir / CONVERTED),

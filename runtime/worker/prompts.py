@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..request import ChatPrompt, FillPrompt, GenerateRequest, ImagePart, Message, TextPrompt, TokenPrompt
-from .backends.backend import PromptTooLong, Refusal
+from .backends.backend import LoadError, PromptTooLong, Refusal
 from .backends.llama_picture import Picture, PromptTokens
 from .chat.conversation import Conversation, Written
 from .fill import FillTokens, fill_tokens
+from .output.choice import FAMILIES
 from .prefix.normalise import normalise
 from .prompt import Segment
 from .vocabulary import Vocabulary
@@ -30,6 +31,10 @@ class PromptReader:
         context_length: the most tokens of a prompt, less one.
         normalised: whether known noise is taken out of conversations.
         projector: what looks at pictures, or None where nothing does.
+        tool_family: the name of its syntax of calls; "auto" finds it out.
+
+    Raises:
+        LoadError: there is no such family.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class PromptReader:
         context_length: int,
         normalised: bool,
         projector: Projector | None = None,
+        tool_family: str = "auto",
     ) -> None:
         self._vocabulary = vocabulary
         self._context_length = context_length
@@ -52,6 +58,7 @@ class PromptReader:
             eos=vocabulary.text_of(vocabulary.eos),
             control_texts=tuple(vocabulary.control_texts),
             sees=projector is not None,
+            family_name=check_family(tool_family),
         )
         self._projector = projector
 
@@ -145,3 +152,11 @@ class PromptReader:
         size = sum(len(text.encode("utf-8", "replace")) for text in texts)
         if size > self._context_length * self._vocabulary.longest_bytes:
             raise PromptTooLong(max(size // 4, self._context_length), self._context_length)
+
+
+def check_family(name: str) -> str:
+    """Gives a family's name back; raises LoadError for one that is not known."""
+    if name != "auto" and name not in FAMILIES:
+        known = ", ".join(sorted(FAMILIES))
+        raise LoadError(f"[engine] tool_family names no known syntax of tool calls: '{name}'. Known are auto, {known}.")
+    return name

@@ -112,6 +112,7 @@ class LlamaBackend:
             context_length=model.context_length,
             normalised=options.normalise,
             projector=projector,
+            tool_family=options.tool_family,
         )
         self._batch = Batch(max(options.batch_tokens, options.max_sequences))
         step_target_s = options.step_target_s or STEP_TARGET_S

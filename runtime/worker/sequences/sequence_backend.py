@@ -86,6 +86,7 @@ class SequenceBackend(Generic[S]):
             _fill_tokens(vocabulary),
             context_length=self._context_length,
             normalised=options.normalise,
+            tool_family=options.tool_family,
         )
         self._constraints = ConstraintVocabulary(lambda: _read_tokens(vocabulary))
         self._batch_tokens = options.batch_tokens

@@ -13,7 +13,7 @@ from numpy_llama import open_numpy_llama
 from sequence_play import Player, ask, chat, kept_in
 
 from impetus.runtime.request import Constraint, Sampling
-from impetus.runtime.worker.backends.backend import PromptTooLong, Refusal
+from impetus.runtime.worker.backends.backend import LoadError, PromptTooLong, Refusal
 
 pytestmark = [
     pytest.mark.engine,
@@ -191,3 +191,11 @@ def test_random_requests_are_all_right(player: Player, tiny: Path) -> None:
         if chance.random() < 0.4:
             player.settle()
             player.backend.forget()
+
+
+def test_the_settings_name_the_syntax_of_calls(tiny: Path) -> None:
+    player = Player("mlx", tiny, tool_family="mistral")
+    assert player.backend._prompts.conversation.family.name == "mistral"
+    player.close()
+    with pytest.raises(LoadError, match=r"'mistrall'.*hermes.*qwen3_coder"):
+        Player("mlx", tiny, tool_family="mistrall")
