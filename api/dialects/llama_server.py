@@ -89,7 +89,7 @@ class Piece(msgspec.Struct, frozen=True):
 class TokenizeAnswer(msgspec.Struct, frozen=True):
     """The answer of `/tokenize`."""
 
-    tokens: list[int] | list[Piece]
+    tokens: list[int | Piece]
 
 
 class DetokenizeAnswer(msgspec.Struct, frozen=True):

@@ -67,10 +67,15 @@ class ChatBody(msgspec.Struct, frozen=True, kw_only=True):
 CHAT = msgspec.json.Decoder(ChatBody)
 
 
-class TextItem(msgspec.Struct, frozen=True):
-    """A stretch of text or of thoughts."""
+class TextItem(msgspec.Struct, frozen=True, tag_field="type", tag="message"):
+    """A stretch of text."""
 
-    type: Literal["message", "reasoning"]
+    content: str
+
+
+class ThoughtItem(msgspec.Struct, frozen=True, tag_field="type", tag="reasoning"):
+    """A stretch of thoughts."""
+
     content: str
 
 
@@ -81,12 +86,11 @@ class CallFault(msgspec.Struct, frozen=True):
     type: Literal["invalid_name"] = "invalid_name"
 
 
-class CallItem(msgspec.Struct, frozen=True):
+class CallItem(msgspec.Struct, frozen=True, tag_field="type", tag="invalid_tool_call"):
     """A call of a tool that nobody offered."""
 
     reason: str
     metadata: CallFault
-    type: Literal["invalid_tool_call"] = "invalid_tool_call"
 
 
 class Stats(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -105,7 +109,7 @@ class ChatAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """A whole answer."""
 
     model_instance_id: str
-    output: list[TextItem | CallItem]
+    output: list[TextItem | ThoughtItem | CallItem]
     stats: Stats
     response_id: str | None = None
     """Only where the conversation is kept."""
@@ -147,7 +151,7 @@ class Reply:
         self.model = ""
         self.load_s: float | None = None
         self._was_loaded = was_loaded
-        self._items: list[TextItem | CallItem] = []
+        self._items: list[TextItem | ThoughtItem | CallItem] = []
         self._kind: Literal["message", "reasoning"] = "message"
         self._texts: list[str] = []
 
@@ -191,9 +195,8 @@ class Reply:
 
     def message(self) -> Message:
         """The answer as a turn of the conversation."""
-        texts = [item for item in self._items if isinstance(item, TextItem)]
-        said = "".join(item.content for item in texts if item.type == "message")
-        thought = "".join(item.content for item in texts if item.type == "reasoning")
+        said = "".join(item.content for item in self._items if isinstance(item, TextItem))
+        thought = "".join(item.content for item in self._items if isinstance(item, ThoughtItem))
         return Message("assistant", (TextPart(said),), reasoning=thought)
 
     def _write(self, kind: Literal["message", "reasoning"], text: str) -> None:
@@ -204,7 +207,7 @@ class Reply:
 
     def _close(self) -> None:
         if self._texts:
-            self._items.append(TextItem(self._kind, "".join(self._texts)))
+            self._items.append((TextItem if self._kind == "message" else ThoughtItem)("".join(self._texts)))
             self._texts = []
 
 

@@ -139,9 +139,9 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     output: list[Item] = []
     parallel_tool_calls: msgspec.Raw
     previous_response_id: msgspec.Raw
-    prompt_cache_key: msgspec.Raw | msgspec.UnsetType
+    prompt_cache_key: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     reasoning: msgspec.Raw
-    safety_identifier: msgspec.Raw | msgspec.UnsetType
+    safety_identifier: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     service_tier: Literal["default"] = "default"
     store: bool
     temperature: float
@@ -153,7 +153,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     truncation: msgspec.Raw
     usage: Usage | msgspec.UnsetType = msgspec.UNSET
     """Not there before the end. OpenAI's description has no null here, nor in the other fields that may be unset."""
-    user: msgspec.Raw | msgspec.UnsetType
+    user: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class Deleted(msgspec.Struct, frozen=True):

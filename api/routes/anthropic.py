@@ -13,9 +13,10 @@ from ...runtime.models.model import ModelStatus
 from ...runtime.questions import Counted
 from ..body import read_body
 from ..dialects import anthropic
-from ..dialects.anthropic_answers import Collected, CountAnswer, to_model_entry, to_model_page
+from ..dialects.anthropic_answers import Collected, CountAnswer, MessageAnswer, to_model_entry, to_model_page
 from ..dialects.anthropic_stream import MessageStream
-from ..keys import STARTED_EPOCH_S
+from ..keys import OPERATIONS, STARTED_EPOCH_S
+from ..operations import SSE
 from ..run import ask, open_run
 from ..stream import stream_answer
 
@@ -25,6 +26,9 @@ def add_routes(app: web.Application) -> None:
     for prefix in ("/v1", ""):
         app.router.add_post(f"{prefix}/messages", post_message)
         app.router.add_post(f"{prefix}/messages/count_tokens", count_tokens)
+    operations = app[OPERATIONS]
+    operations.describe(post_message, body=anthropic.GENERATION, answer=MessageAnswer, stream=SSE)
+    operations.describe(count_tokens, body=anthropic.PROMPT, answer=CountAnswer)
 
 
 async def post_message(request: web.Request) -> web.StreamResponse:

@@ -10,6 +10,7 @@ from aiohttp import web
 from ...runtime.questions import Embedded, Ranked
 from ..body import read_body
 from ..dialects import embeddings, rerank
+from ..dialects.assembled import EmbeddingsAnswer
 from ..keys import OPERATIONS
 from ..run import ask
 
@@ -20,7 +21,7 @@ def add_routes(app: web.Application) -> None:
         app.router.add_post(f"{prefix}/embeddings", post_embeddings)
         app.router.add_post(f"{prefix}/rerank", post_rerank)
         app.router.add_post(f"{prefix}/reranking", post_rerank)
-    app[OPERATIONS].describe(post_embeddings, body=embeddings.EMBEDDINGS)
+    app[OPERATIONS].describe(post_embeddings, body=embeddings.EMBEDDINGS, answer=EmbeddingsAnswer)
     app[OPERATIONS].describe(post_rerank, body=rerank.RERANK, answer=rerank.RerankAnswer)
 
 

@@ -27,7 +27,7 @@ def add_routes(app: web.Application) -> None:
         app.router.add_get(f"{prefix}/lora-adapters", list_adapters)
     operations = app[OPERATIONS]
     operations.describe(post_infill, body=llama_server.INFILL, answer=llama_server.InfillAnswer, stream=SSE)
-    operations.describe(post_tokenize, body=llama_server.TOKENIZE)
+    operations.describe(post_tokenize, body=llama_server.TOKENIZE, answer=llama_server.TokenizeAnswer)
     operations.describe(post_detokenize, body=llama_server.DETOKENIZE, answer=llama_server.DetokenizeAnswer)
     operations.describe(post_apply_template, body=openai.CONVERSATION, answer=llama_server.TemplateAnswer)
     operations.describe(list_adapters, answer=list[lora.AdapterEntry])

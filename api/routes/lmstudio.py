@@ -16,12 +16,14 @@ from ...runtime.models.model import ModelStatus
 from ...runtime.request import GenerateRequest
 from ..body import read_body
 from ..dialects import openai
+from ..dialects.assembled import StudioChat, StudioCompletion
 from ..dialects.lmstudio_facts import Reckoning
-from ..dialects.lmstudio_v0 import FindStatus, ModelList, StatsStream, add_extras, to_extras, to_model_entry
+from ..dialects.lmstudio_v0 import FindStatus, ModelEntry, ModelList, StatsStream, add_extras, to_extras, to_model_entry
 from ..dialects.openai_answers import Collected, Head, to_chat_answer, to_completion_answer
 from ..dialects.openai_chunks import ChatStream, CompletionStream
-from ..keys import RUNTIME
+from ..keys import OPERATIONS, RUNTIME
 from ..listed import find_listed, list_models
+from ..operations import SSE
 from ..run import open_run, run_in_turn, run_together
 from ..stream import stream_answer
 from ..version import VERSION
@@ -37,6 +39,11 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/api/v0/chat/completions", post_chat)
     app.router.add_post("/api/v0/completions", post_completion)
     app.router.add_post("/api/v0/embeddings", post_embeddings)
+    operations = app[OPERATIONS]
+    operations.describe(get_models, answer=ModelList)
+    operations.describe(get_model, answer=ModelEntry)
+    operations.describe(post_chat, body=openai.CHAT, answer=StudioChat, stream=SSE)
+    operations.describe(post_completion, body=openai.COMPLETION, answer=StudioCompletion, stream=SSE)
 
 
 async def get_models(request: web.Request) -> web.Response:

@@ -15,8 +15,9 @@ from ...runtime.request import ChatPrompt, GenerateRequest
 from ..body import read_body
 from ..dialects import lmstudio_chat, lmstudio_events, lmstudio_v1
 from ..errors import NoSuchDownload
-from ..keys import CHATS, RUNTIME
+from ..keys import CHATS, OPERATIONS, RUNTIME
 from ..listed import find_listed, list_models
+from ..operations import SSE
 from ..run import open_run
 from ..stream import stream_answer
 
@@ -29,6 +30,13 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/api/v1/models/download", download)
     app.router.add_get("/api/v1/models/download/status/{job_id}", download_status)
     app.router.add_post("/api/v1/chat", post_chat)
+    operations = app[OPERATIONS]
+    operations.describe(get_models, answer=lmstudio_v1.ModelList)
+    operations.describe(load, body=lmstudio_v1.LOAD, answer=lmstudio_v1.LoadAnswer)
+    operations.describe(unload, body=lmstudio_v1.UNLOAD, answer=lmstudio_v1.UnloadAnswer)
+    operations.describe(download, body=lmstudio_v1.DOWNLOAD, answer=lmstudio_v1.JobAnswer)
+    operations.describe(download_status, answer=lmstudio_v1.JobAnswer)
+    operations.describe(post_chat, body=lmstudio_chat.CHAT, answer=lmstudio_chat.ChatAnswer, stream=SSE)
 
 
 async def get_models(request: web.Request) -> web.Response:

@@ -14,6 +14,7 @@ from ...runtime.questions import Embed, Embedded, Tokenize, Tokenized
 from ...runtime.request import GenerateRequest
 from ..body import read_body
 from ..dialects import ollama, ollama_embed
+from ..dialects.assembled import OllamaChat, OllamaEmbedding, OllamaEmbeddings, OllamaGeneration
 from ..dialects.ollama_answers import ChatAnswer, GenerateAnswer, Stopwatch
 from ..dialects.ollama_models import to_preset
 from ..dialects.ollama_options import to_keep_alive
@@ -29,10 +30,10 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/api/embed", post_embed)
     app.router.add_post("/api/embeddings", post_embeddings)
     operations = app[OPERATIONS]
-    operations.describe(post_chat, body=ollama.CHAT, stream=NDJSON)
-    operations.describe(post_generate, body=ollama.GENERATE, stream=NDJSON)
-    operations.describe(post_embed, body=ollama_embed.EMBED)
-    operations.describe(post_embeddings, body=ollama_embed.EMBEDDINGS)
+    operations.describe(post_chat, body=ollama.CHAT, answer=OllamaChat, stream=NDJSON)
+    operations.describe(post_generate, body=ollama.GENERATE, answer=OllamaGeneration, stream=NDJSON)
+    operations.describe(post_embed, body=ollama_embed.EMBED, answer=OllamaEmbeddings)
+    operations.describe(post_embeddings, body=ollama_embed.EMBEDDINGS, answer=OllamaEmbedding)
 
 
 async def post_chat(request: web.Request) -> web.StreamResponse:

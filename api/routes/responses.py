@@ -14,11 +14,12 @@ from ...runtime.questions import Count, Counted
 from ...runtime.request import GenerateRequest
 from ..body import MIB, read_body
 from ..dialects import responses, responses_kept
-from ..dialects.responses_answers import Deleted, InputTokens
+from ..dialects.responses_answers import Deleted, InputTokens, Response
 from ..dialects.responses_input import find_references, resolve
 from ..dialects.responses_stream import ResponseStream
 from ..errors import NoSuchResponse
-from ..keys import RUNTIME, SETTINGS
+from ..keys import OPERATIONS, RUNTIME, SETTINGS
+from ..operations import SSE
 from ..response_store import ResponseStore, StoredResponse
 from ..run import ask, open_run
 from ..running import Run, Running
@@ -41,6 +42,13 @@ def add_routes(app: web.Application) -> None:
         app.router.add_delete(f"{prefix}/responses/{{id}}", delete_response)
         app.router.add_post(f"{prefix}/responses/{{id}}/cancel", cancel_response)
         app.router.add_get(f"{prefix}/responses/{{id}}/input_items", list_input_items)
+    operations = app[OPERATIONS]
+    operations.describe(post_response, body=responses.RESPONSES, answer=Response, stream=SSE)
+    operations.describe(count_input, body=responses.PROMPT, answer=InputTokens)
+    operations.describe(get_response, answer=Response)
+    operations.describe(delete_response, answer=Deleted)
+    operations.describe(cancel_response, answer=Response)
+    operations.describe(list_input_items, answer=responses_kept.ItemPage, limit=int, order=str, after=str)
 
 
 async def post_response(request: web.Request) -> web.StreamResponse:

@@ -14,6 +14,8 @@ import openai
 import pytest
 from gguf import PoolingType
 from openai import AsyncOpenAI
+from openai.types import CreateEmbeddingResponse
+from openai_facts import EMBEDDINGS, check
 from tiny_embedding import CONTEXT, WIDTH, write_bert, write_decoder
 from tiny_models import tiny_llama
 
@@ -82,6 +84,9 @@ async def test_both_encodings_hold_the_same_numbers(live) -> None:
     body = {"model": "tiny-bert", "input": [2, 4, 5, 3]}
     plain = await post(live, "/v1/embeddings", body)
     packed = await post(live, "/embeddings", body | {"encoding_format": "base64"})
+    check(EMBEDDINGS, plain)
+    check(EMBEDDINGS, packed)
+    CreateEmbeddingResponse.model_validate(plain)
     decoded = np.frombuffer(base64.b64decode(packed["data"][0]["embedding"]), "<f4")  # type: ignore[index]
     assert decoded.tolist() == pytest.approx(plain["data"][0]["embedding"], abs=1e-3)  # type: ignore[index]
 

@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 from typing import Annotated, Literal
 
+import jsonschema
 import msgspec
 import pytest
 from aiohttp import web
@@ -94,6 +95,66 @@ async def test_bodies_and_answers_are_the_routes_own_types(live) -> None:
     live_answer = told["paths"]["/impetus/v1/live"]["get"]["responses"]
     assert set(live_answer) == {"101", "default"}
     assert len(live_answer["101"]["content"]["application/json"]["schema"]["anyOf"]) == 4
+
+
+PLAIN = {"/", "/metrics", "/docs", "/openapi.json", "/impetus/v1/live", "/lmstudio-greeting"}
+"""What gives something else than JSON of a known shape."""
+SOCKETS = {"/llm", "/embedding", "/system", "/files", "/repository", "/diagnostics"}
+WITHOUT_ANSWER = {"/api/copy", "/api/delete", "/api/blobs/{digest}"}
+"""Routes whose status says all."""
+
+
+async def test_every_route_says_what_it_takes_and_gives(live) -> None:
+    told = await document(live)
+    for path, methods in told["paths"].items():
+        for method, operation in methods.items():
+            if path in PLAIN | SOCKETS:
+                continue
+            if method == "post" and not path.startswith("/api/blobs") and not path.endswith("/cancel"):
+                schema = operation["requestBody"]["content"]["application/json"]["schema"]
+                assert schema["$ref"], path
+            if path not in WITHOUT_ANSWER:
+                assert operation["responses"]["200"]["content"]["application/json"]["schema"], (method, path)
+
+
+ANSWERED = [
+    ("get", "/health", None),
+    ("get", "/impetus/v1/status", None),
+    ("get", "/impetus/v1/requests", None),
+    ("get", "/v1/models", None),
+    ("post", "/v1/chat/completions", {"messages": [{"role": "user", "content": "some words"}]}),
+    ("post", "/v1/completions", {"prompt": "some words"}),
+    ("post", "/v1/responses", {"input": "some words"}),
+    ("post", "/v1/responses/input_tokens", {"input": "some words"}),
+    ("post", "/v1/messages", {"max_tokens": 5, "messages": [{"role": "user", "content": "some words"}]}),
+    ("post", "/v1/messages/count_tokens", {"messages": [{"role": "user", "content": "some words"}]}),
+    ("get", "/api/v0/models", None),
+    ("post", "/api/v0/chat/completions", {"messages": [{"role": "user", "content": "some words"}]}),
+    ("post", "/api/v0/completions", {"prompt": "some words"}),
+    ("get", "/api/v1/models", None),
+    ("post", "/api/v1/models/load", {"echo_load_config": True}),
+    ("post", "/api/v1/chat", {"input": "some words"}),
+    ("get", "/api/version", None),
+    ("get", "/api/tags", None),
+    ("get", "/api/ps", None),
+    ("post", "/api/show", {}),
+    ("post", "/api/chat", {"stream": False, "messages": [{"role": "user", "content": "some words"}]}),
+    ("post", "/api/generate", {"stream": False, "prompt": "some words"}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ANSWERED, ids=[f"{at}{one[1]}" for at, one in enumerate(ANSWERED)])
+async def test_real_answers_are_what_the_document_says(live, method: str, path: str, body: dict | None) -> None:
+    told = await document(live)
+    schema = told["paths"][path][method]["responses"]["200"]["content"]["application/json"]["schema"]
+    sent = None if body is None else body | {"model": "echo"}
+    async with live.session.request(method, live.url + path, json=sent) as response:
+        assert response.status == 200, await response.text()
+        answer = await response.json()
+    jsonschema.Draft202012Validator({"components": told["components"], **schema}).validate(answer)
+    # A schema that takes anything says nothing.
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator({"components": told["components"], **schema}).validate(["odd"])
 
 
 async def test_it_is_made_once_and_needs_no_key(serve) -> None:
