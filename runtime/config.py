@@ -70,6 +70,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefer: Literal["auto", "mlx", "torch"] = "auto"
     quantize: Literal["auto", "off", "8bit", "4bit"] = "auto"
     tool_family: str = "auto"
+    stretch: Literal["off", "yarn"] = "off"
     load_timeout_s: float = 300.0
 
 

@@ -47,6 +47,8 @@ class LoadOptions(msgspec.Struct, frozen=True, omit_defaults=True):
 
     context_length: int | None = None
     """None is the model's own, bounded by what fits."""
+    stretch: float = 1.0
+    """How many times longer the context is than the model was trained for; positions are stretched by YaRN."""
     threads: int | None = None
     """For decoding; None leaves it to the engine."""
     threads_batch: int | None = None

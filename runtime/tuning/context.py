@@ -12,6 +12,8 @@ from ..frames import CacheType, LoadOptions
 from .footprint import CACHE_GRAIN, can_quantize, footprint
 
 LEAST_CONTEXT = 2048
+MOST_STRETCH = 8
+"""Farther than this no text comes out that makes sense."""
 MOST_CONTEXT_BY_ITSELF = 65536
 """A longer context is served only where the settings ask for it: its cache would take memory that few requests use."""
 CONTEXTS_KEPT = 4
@@ -60,6 +62,8 @@ def choose_context(
     if config.context_length:
         length, why = wanted, why_wanted
     options = _with(options, length, cache_type)
+    if header.context_length and length > header.context_length:
+        options = msgspec.structs.replace(options, stretch=length / header.context_length)
     if cache_type != "f16" and config.kv_type == "auto":
         why_types = (f"keys and values in {cache_type}: at 16 bits the context would not fit",)
     cells, why_cells = _cells(header, options, memory_bytes, budget)
@@ -71,6 +75,12 @@ def _wanted(header: Header, config: EngineConfig) -> tuple[int | None, str]:
     trained = header.context_length
     if config.context_length:
         length = min(config.context_length, trained) if trained else config.context_length
+        if trained and config.context_length > trained and config.stretch == "yarn":
+            length = min(config.context_length, trained * MOST_STRETCH)
+            return (
+                length,
+                f"context {length}, stretched {length / trained:.3g} times by YaRN beyond what the model was trained for",
+            )
         return length, f"context {length}, as the settings say" + (" and the model allows" if length == trained else "")
     if not trained:
         return None, "context left to the engine: the model does not state one"

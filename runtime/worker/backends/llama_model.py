@@ -60,7 +60,8 @@ class LlamaModel:
         try:
             self.trained_context = native.llama_model_n_ctx_train(self._model)
             self.cache_bytes_per_token = _cache_bytes_per_token(self._model)
-            self.context_length = choose_context(options.context_length, self.trained_context, self.cache_bytes_per_token)
+            most = round(self.trained_context * max(1.0, options.stretch))
+            self.context_length = choose_context(options.context_length, most, self.cache_bytes_per_token)
             self.threads = options.threads or count_usable_cores()
             self.threads_batch = options.threads_batch or self.threads
             self.files = split_files(path)
@@ -190,15 +191,20 @@ class LlamaModel:
 
     def _context_params(self) -> native.llama_context_params:
         """What all contexts of the model have in common: states can move between them."""
+        options = self._options
         params = native.llama_context_default_params()
         params.kv_unified = True
         params.swa_full = False
         params.n_threads = self.threads
         params.n_threads_batch = self.threads_batch
-        params.type_k = params.type_v = _CACHE_TYPES[self._options.cache_type]
-        if self._options.cache_type != "f16":
+        params.type_k = params.type_v = _CACHE_TYPES[options.cache_type]
+        if options.cache_type != "f16":
             params.flash_attn_type = native.LLAMA_FLASH_ATTN_TYPE_ENABLED
         params.no_perf = True
+        if options.stretch > 1:
+            params.rope_scaling_type = native.LLAMA_ROPE_SCALING_TYPE_YARN
+            params.rope_freq_scale = 1 / options.stretch
+            params.yarn_orig_ctx = self.trained_context
         return params
 
 

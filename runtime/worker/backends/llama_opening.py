@@ -21,7 +21,8 @@ def open_cells(model: LlamaModel, options: LoadOptions) -> Cells:
     memory = MemoryTier(options.prefix.ram_bytes, cuttable=model.cuttable)
 
     def open_store(adapters: Adapters) -> PrefixStore:
-        root = root_key(fingerprint, ENGINE.encode(), options.cache_type.encode(), model.identify_adapters(adapters))
+        kind = options.cache_type if options.stretch == 1 else f"{options.cache_type} x{options.stretch}"
+        root = root_key(fingerprint, ENGINE.encode(), kind.encode(), model.identify_adapters(adapters))
         return PrefixStore(options.prefix, root=root, cuttable=model.cuttable, label=model.files[0].stem, memory=memory)
 
     return Cells(

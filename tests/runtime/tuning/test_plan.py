@@ -218,3 +218,13 @@ def test_a_worker_may_not_take_much_more_than_it_needs(home: Home) -> None:
 def test_each_decision_has_its_reason(home: Home) -> None:
     assert len(plan(EIGHT_B, 14, home).reasons) >= 7
     assert all(plan(EIGHT_B, 14, home).reasons)
+
+
+def test_a_context_is_stretched_only_where_the_settings_allow_it(home: Home) -> None:
+    usual = plan(SMALL, 32, home, context_length=32_768)
+    assert (usual.options.context_length, usual.options.stretch) == (8192, 1.0)
+    stretched = plan(SMALL, 32, home, context_length=32_768, stretch="yarn")
+    assert (stretched.options.context_length, stretched.options.stretch) == (32_768, 4.0)
+    assert any("stretched 4 times" in reason for reason in stretched.reasons)
+    assert plan(SMALL, 32, home, context_length=10**6, stretch="yarn").options.context_length == 65_536
+    assert plan(SMALL, 32, home, context_length=4096, stretch="yarn").options.stretch == 1.0

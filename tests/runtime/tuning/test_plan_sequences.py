@@ -1,0 +1,92 @@
+"""How models of the other formats are loaded: precision of weights, context, and what they are thought to take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from impetus.hw.profile import CapabilityProfile, Reading
+from impetus.runtime.config import Config
+from impetus.runtime.formats.header import Header
+from impetus.runtime.home import Home, find_home
+from impetus.runtime.models.model import Model
+from impetus.runtime.tuning.load_plan import MODELS_SHARE, LoadPlan
+from impetus.runtime.tuning.plan import plan_load
+from impetus.runtime.tuning.sequence_footprint import sequence_footprint
+
+GIB = 1024**3
+EIGHT_B = Header(
+    format="safetensors",
+    size_bytes=16 * 10**9,
+    architecture="llama",
+    quantization="BF16",
+    parameters=8 * 10**9,
+    layers=32,
+    embedding_length=4096,
+    heads=32,
+    kv_heads=8,
+    head_dim=128,
+    context_length=131_072,
+    vocabulary_size=128_256,
+    kv_bytes_per_token=131_072,
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return find_home(str(tmp_path / "not" / "there" / "yet"))
+
+
+def plan(header: Header, memory_gib: float, home: Home, engine_name: str = "mlx", **engine: object) -> LoadPlan:
+    machine = CapabilityProfile(
+        host="h",
+        system="Darwin 25",
+        architecture="arm64",
+        usable_cpus=Reading(8, "test"),
+        memory_bytes=Reading(int(memory_gib * GIB), "test"),
+        gpu_cores=Reading(10, "test"),
+    )
+    model = Model(id="m", path=Path("/models/m"), store="impetus", header=header)
+    config = msgspec.convert({"engine": engine}, Config)
+    return plan_load(model, machine, config, home=home, engine_name=engine_name)
+
+
+@pytest.mark.parametrize(("memory_gib", "bits"), [(64, None), (36, None), (24, 8), (16, 4)])
+def test_weights_are_quantized_only_where_they_would_not_fit(home: Home, memory_gib: float, bits: int | None) -> None:
+    made = plan(EIGHT_B, memory_gib, home)
+    assert made.options.weight_bits == bits
+    assert made.needed_bytes <= MODELS_SHARE * memory_gib * GIB
+    assert any("would not fit otherwise" in reason for reason in made.reasons) == (bits is not None)
+
+
+def test_the_settings_decide_on_weights(home: Home) -> None:
+    assert plan(EIGHT_B, 64, home, quantize="4bit").options.weight_bits == 4
+    assert plan(EIGHT_B, 16, home, quantize="off").options.weight_bits is None
+    assert plan(EIGHT_B, 16, home, "torch").options.weight_bits is None
+    assert plan(replace(EIGHT_B, format="mlx", quantization="4-bit"), 16, home).options.weight_bits is None
+
+
+def test_the_context_is_as_long_as_fits(home: Home) -> None:
+    roomy, tight = plan(EIGHT_B, 128, home), plan(EIGHT_B, 16, home)
+    assert roomy.options.context_length == 65_536
+    assert tight.options.context_length is not None
+    assert 2048 <= tight.options.context_length < 65_536
+    assert any("more would not fit" in reason for reason in tight.reasons)
+    assert plan(EIGHT_B, 16, home, context_length=8192).options.context_length == 8192
+
+
+def test_what_it_takes_grows_with_context_precision_and_weights(home: Home) -> None:
+    options = plan(EIGHT_B, 64, home, context_length=8192).options
+    whole = sequence_footprint(EIGHT_B, options, "mlx")
+    assert whole.weights_bytes == EIGHT_B.size_bytes
+    more = sequence_footprint(EIGHT_B, msgspec.structs.replace(options, cache_tokens=(options.cache_tokens or 0) * 2), "mlx")
+    assert more.kv_bytes == 2 * whole.kv_bytes
+    less = sequence_footprint(EIGHT_B, msgspec.structs.replace(options, cache_type="q8_0"), "mlx")
+    assert less.kv_bytes < 0.6 * whole.kv_bytes
+    four = sequence_footprint(EIGHT_B, msgspec.structs.replace(options, weight_bits=4), "mlx")
+    assert four.weights_bytes == pytest.approx(4.5e9, rel=0.01)
+    # ONNX Runtime keeps keys and values in single precision.
+    assert sequence_footprint(EIGHT_B, options, "onnx").kv_bytes == 2 * whole.kv_bytes
