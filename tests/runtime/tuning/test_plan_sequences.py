@@ -54,7 +54,7 @@ def plan(header: Header, memory_gib: float, home: Home, engine_name: str = "mlx"
     return plan_load(model, machine, config, home=home, engine_name=engine_name)
 
 
-@pytest.mark.parametrize(("memory_gib", "bits"), [(64, None), (36, None), (24, 8), (16, 4)])
+@pytest.mark.parametrize(("memory_gib", "bits"), [(64, None), (36, None), (20, 8), (12, 4)])
 def test_weights_are_quantized_only_where_they_would_not_fit(home: Home, memory_gib: float, bits: int | None) -> None:
     made = plan(EIGHT_B, memory_gib, home)
     assert made.options.weight_bits == bits
