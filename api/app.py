@@ -13,8 +13,9 @@ from ..runtime.runtime import Runtime
 from .body import MIB
 from .extra_ports import ExtraPorts
 from .kept import keep_chats, keep_files
-from .keys import CHATS, DOCUMENT, EXTRA_PORTS, FILES, LIVE, METRICS, OPERATIONS, RUNTIME, SETTINGS, STARTED_EPOCH_S
+from .keys import CHATS, DOCUMENT, EXTRA_PORTS, FILES, LIVE, LOOPS, METRICS, OPERATIONS, RUNTIME, SETTINGS, STARTED_EPOCH_S
 from .live import LiveFeed
+from .loops import Loops
 from .metrics import Metrics
 from .middleware import answer_preflight, catch_errors, check_key, check_origin, error_type, give_id, note_client, stamp
 from .openapi import KeptDocument
@@ -47,6 +48,7 @@ def make_app(runtime: Runtime, settings: ServerConfig) -> web.Application:
     app[SETTINGS] = settings
     app[STARTED_EPOCH_S] = time.time()
     app[OPERATIONS] = Operations()
+    app[LOOPS] = Loops()
     app[DOCUMENT] = KeptDocument(app[OPERATIONS], error_type=error_type)
     app[EXTRA_PORTS] = ExtraPorts()
     app[LIVE] = LiveFeed(runtime, read_status=partial(read_status, app))

@@ -9,6 +9,7 @@ from ..runtime.runtime import Runtime
 from .extra_ports import ExtraPorts
 from .kept import Chats, Files, Kept
 from .live import LiveFeed
+from .loops import Loops
 from .metrics import Metrics
 from .openapi import KeptDocument
 from .operations import Operations
@@ -18,6 +19,7 @@ SETTINGS = web.AppKey("SETTINGS", ServerConfig)
 METRICS = web.AppKey("METRICS", Metrics)
 EXTRA_PORTS = web.AppKey("EXTRA_PORTS", ExtraPorts)
 LIVE = web.AppKey("LIVE", LiveFeed)
+LOOPS = web.AppKey("LOOPS", Loops)
 OPERATIONS = web.AppKey("OPERATIONS", Operations)
 DOCUMENT = web.AppKey("DOCUMENT", KeptDocument)
 CHATS: web.AppKey[Chats] = web.AppKey("CHATS", Kept)

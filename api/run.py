@@ -8,10 +8,12 @@ from contextlib import aclosing
 
 from aiohttp import web
 
+from ..runtime.errors import ContextOverflow
 from ..runtime.events import Event
 from ..runtime.questions import AnswerKind, Question
-from ..runtime.request import GenerateRequest
-from .keys import REQUEST_ID, RUNTIME
+from ..runtime.request import ChatPrompt, GenerateRequest
+from .keys import LOOPS, REQUEST_ID, RUNTIME
+from .loops import tell
 
 _LONGEST_CLIENT_NAME = 60
 
@@ -21,7 +23,22 @@ def open_run(request: web.Request, generation: GenerateRequest) -> AsyncGenerato
     runtime = request.app[RUNTIME]
     record = runtime.journal.open(model=generation.model, client=name_client(request), route=request.path)
     request[REQUEST_ID] = record.id
-    return runtime.generate(generation, record)
+    return _end_loops(request, generation, runtime.generate(generation, record))
+
+
+async def _end_loops(
+    request: web.Request, generation: GenerateRequest, batches: AsyncGenerator[list[Event], None]
+) -> AsyncGenerator[list[Event], None]:
+    """Answers in words where an error would only be met with the same request again."""
+    async with aclosing(batches):
+        try:
+            async for batch in batches:
+                yield batch
+        except ContextOverflow as error:
+            client = request.headers.get("User-Agent", "")
+            if not isinstance(generation.prompt, ChatPrompt) or not request.app[LOOPS].goes_on(client, generation.model, error):
+                raise
+            yield tell(generation.model, error)
 
 
 async def ask(
