@@ -34,6 +34,8 @@ class OnnxRunner:
         self._session: Any = None
         self._batch = Batch()
         self._most_tokens = 1
+        self._bound: tuple[list[Any], Any] | None = None
+        """Keys and values that are appended in place, and the binding that names them."""
 
     def open(self, path: Path, options: LoadOptions, on_progress: Callable[[float], None]) -> Opened:
         """Loads a folder's graph, or a graph; raises LoadError."""
@@ -143,11 +145,13 @@ class OnnxRunner:
     def release(self, state: OnnxState) -> None:
         """Lets its arrays go."""
         self._settle(state)
+        if self._bound is not None and self._bound[0] is state.planes:
+            self._bound = None
         state.planes = []
 
     def close(self) -> None:
         """Gives the model's memory back."""
-        self._batch, self._session = Batch(), None
+        self._batch, self._session, self._bound = Batch(), None, None
 
     def _run(self, ids: Any, mask: Any, positions: Any, planes: list[Any], before: int) -> tuple[Any, list[Any]]:
         """Runs the graph once.
@@ -163,26 +167,33 @@ class OnnxRunner:
             Scores, shape (sequences, tokens, rows), and the planes that hold all tokens.
         """
         graph = self._graph
-        binding = self._session.io_binding()
+        after = planes
+        if not graph.shares:
+            planes = [plane if plane.shape[2] == before else np.ascontiguousarray(plane[:, :, :before]) for plane in planes]
+            size = before + ids.shape[1]
+            after = [np.empty((*plane.shape[:2], size, plane.shape[3]), plane.dtype) for plane in planes]
+        binding = self._bind(planes, after)
         binding.bind_cpu_input("input_ids", ids)
         binding.bind_cpu_input("attention_mask", mask)
         if graph.positions:
             binding.bind_cpu_input("position_ids", positions)
         if graph.branch:
             binding.bind_cpu_input("use_cache_branch", np.array([before > 0]))
-        after = planes
-        if not graph.shares:
-            used = [plane if plane.shape[2] == before else np.ascontiguousarray(plane[:, :, :before]) for plane in planes]
-            size = before + ids.shape[1]
-            after = [np.empty((*plane.shape[:2], size, plane.shape[3]), plane.dtype) for plane in used]
-            planes = used
-        for place, past, present in zip(graph.places, planes, after, strict=True):
-            binding.bind_input(place.past, "cpu", 0, graph.dtype, past.shape, past.ctypes.data)
-            binding.bind_output(place.present, "cpu", 0, graph.dtype, present.shape, present.ctypes.data)
-        binding.bind_output(graph.logits, "cpu")
+        logits = np.empty((*ids.shape, graph.rows), graph.logits_dtype)
+        binding.bind_output(graph.logits, "cpu", 0, graph.logits_dtype, logits.shape, logits.ctypes.data)
         self._session.run_with_iobinding(binding)
-        logits = binding.get_outputs()[-1].numpy()
         return logits.astype(np.float32, copy=False), after
+
+    def _bind(self, planes: list[Any], after: list[Any]) -> Any:
+        """Names where keys and values are read and written; what is appended in place stays where it was the last time."""
+        if self._bound is not None and self._bound[0] is planes is after:
+            return self._bound[1]
+        binding = self._session.io_binding()
+        for place, past, present in zip(self._graph.places, planes, after, strict=True):
+            binding.bind_input(place.past, "cpu", 0, self._graph.dtype, past.shape, past.ctypes.data)
+            binding.bind_output(place.present, "cpu", 0, self._graph.dtype, present.shape, present.ctypes.data)
+        self._bound = (planes, binding) if planes is after else None
+        return binding
 
     def _settle(self, state: OnnxState) -> None:
         if self._batch.holds(state):
