@@ -22,7 +22,7 @@ from ..hw.probes.probe import Probe
 from ..hw.profile import CapabilityProfile
 from .abilities import ability_for, check_ability
 from .config import AliasConfig, Config, TomlValue, write_setting
-from .engines.choice import EngineName, choose_engine
+from .engines.choice import SLOWEST_FIRST, EngineName, choose_engine
 from .errors import ImpetusError, InvalidRequest, UnknownModel
 from .events import Admitted, CallBegun, CallDelta, Event, Finished, ReasoningDelta, TextDelta
 from .frames import Stats
@@ -421,10 +421,9 @@ class Runtime:
         if not self.config.engine.standby:
             return None
         idle = [status.model for status in self.statuses() if status.state in {"unloaded", "failed"}]
-        # Models that do no work come last.
-        idle.sort(key=lambda model: model.store == "builtin")
-        choices = (choose_engine(model.header, self.config.engine.prefer) for model in idle)
-        return next((choice.engine for choice in choices if choice.engine), None)
+        engines = {choose_engine(model.header, self.config.engine.prefer).engine for model in idle}
+        # What takes longest to import; models that do no work come last.
+        return next((engine for engine in SLOWEST_FIRST if engine in engines), None)
 
     async def _plan_contexts(self) -> None:
         """Says what each model would be loaded with."""

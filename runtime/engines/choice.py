@@ -15,6 +15,10 @@ from ..formats.header import Format, Header
 EngineName = Literal["llama", "llama-embedding", "mlx", "torch", "onnx", "coreml", "echo", "scripted"]
 """The worker's backends, by the names it is started with."""
 
+SLOWEST_FIRST: tuple[EngineName, ...] = (
+    "coreml", "torch", "mlx", "llama", "llama-embedding", "onnx", "scripted", "echo"
+)  # fmt: skip
+"""By how long their libraries take to import: from several seconds to nothing."""
 _NOT_SERVED = frozenset({"t5", "t5encoder", "wavtokenizer-dec"})
 """Architectures that llama.cpp loads, but that neither write text token by token nor give vectors of it."""
 

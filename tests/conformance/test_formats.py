@@ -68,8 +68,9 @@ def reference() -> dict[str, Any]:
 class Server:
     """A server of its own, with all layouts in its models folder."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, pid: int) -> None:
         self.root = root
+        self.pid = pid
 
     async def ask(self, path: str, body: dict[str, Any] | None = None, *, method: str = "POST") -> Any:
         """Sends a request; gives the JSON of its answer."""
@@ -82,8 +83,10 @@ class Server:
             assert answer.status == 200, told
             return told
 
-    async def stream(self, path: str, body: dict[str, Any], *, most_events: int | None = None) -> list[dict[str, Any]]:
-        """Reads a stream of events; leaves after so many of them."""
+    async def stream(
+        self, path: str, body: dict[str, Any], *, most_events: int | None = None, until_text: bool = False
+    ) -> list[dict[str, Any]]:
+        """Reads a stream of events; leaves after so many of them, or at the first text."""
         found: list[dict[str, Any]] = []
         timeout = aiohttp.ClientTimeout(total=REQUEST_S)
         async with (
@@ -95,6 +98,8 @@ class Server:
                 if line.startswith(b"data: {"):
                     found.append(json.loads(line[6:]))
                 if most_events is not None and len(found) >= most_events:
+                    break
+                if until_text and found and any(choice["text"] for choice in found[-1]["choices"]):
                     break
         return found
 
@@ -113,7 +118,7 @@ class Server:
 
 
 @contextmanager
-def running_server(folder: Path, prefer: str) -> Iterator[Server]:
+def running_server(folder: Path, prefer: str, *, max_loaded: int = 0) -> Iterator[Server]:
     """Starts a server over links to all layouts, named as they are."""
     models = folder / "models"
     models.mkdir(parents=True)
@@ -126,6 +131,7 @@ def running_server(folder: Path, prefer: str) -> Iterator[Server]:
     settings = folder / "impetus.toml"
     settings.write_text(
         "[models]\nstarter = false\nhuggingface_cache = false\nload_at_start = false\n"
+        f"max_loaded = {max_loaded or 3}\n"
         f'[engine]\nprefer = "{prefer}"\ncontext_length = 1024\n'
     )
     with socket.socket() as probe:
@@ -142,7 +148,7 @@ def running_server(folder: Path, prefer: str) -> Iterator[Server]:
                     break
             assert process.poll() is None, (folder / "server.log").read_text()
             time.sleep(0.1)
-        yield Server(f"http://127.0.0.1:{port}")
+        yield Server(f"http://127.0.0.1:{port}", process.pid)
     finally:
         process.terminate()
         try:
