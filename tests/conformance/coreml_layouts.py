@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +21,14 @@ import numpy as np
 import torch
 from coremltools.optimize import coreml as compression
 from safetensors.torch import load_file
+from starter_weights import copy_beside
 from torch import Tensor, nn
 from torch.nn import functional
 
 Config = dict[str, Any]
 Keep = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Puts a layer's new keys and values away; gives all that its queries may look at."""
+STATEFUL = "StatefulModel.mlpackage"
 
 
 class Norm(nn.Module):
@@ -228,11 +229,11 @@ class Head(nn.Module):
         return tuple(part(columns)[:, :, 0].permute(0, 2, 1) for part in self.parts)
 
 
-def make_stateful(package: Path, source: Path, *, context: int, tokens_at_once: int | None = None) -> Path:
-    """Writes the package.
+def make_stateful(folder: Path, source: Path, *, context: int, tokens_at_once: int | None = None) -> None:
+    """Writes a package, and tokenizer and template beside it.
 
     Args:
-        package: is made; ends in .mlpackage.
+        folder: is made.
         source: a llama's folder in Hugging Face's layout, one file.
         context: most tokens.
         tokens_at_once: most tokens of one prediction; as many as the context has, if None. Some that are published take one.
@@ -248,24 +249,26 @@ def make_stateful(package: Path, source: Path, *, context: int, tokens_at_once: 
     ]
     states = {"keyCache": llama.cache_shape(), "valueCache": llama.cache_shape()}
     sample = (torch.zeros((1, 2), dtype=torch.int32), torch.zeros((1, 1, 2, 5)))
-    return save(convert(made, sample, inputs, ["logits"], states), package)
+    open_folder(folder, source)
+    convert(made, sample, inputs, ["logits"], states).save(str(folder / STATEFUL))
 
 
-def make_stateless(package: Path, source: Path, *, context: int) -> Path:
-    """Writes the package; arguments as for `make_stateful`."""
+def make_stateless(folder: Path, source: Path, *, context: int) -> None:
+    """Writes a package that has no state; arguments as for `make_stateful`."""
     names = ("inputIds", "attentionMask")
     inputs = [ct.TensorType(name=name, shape=(1, context), dtype=np.int32) for name in names]
     sample = (torch.zeros((1, context), dtype=torch.int32), torch.ones((1, context), dtype=torch.int32))
-    return save(convert(Stateless(Llama(source, context)), sample, inputs, ["logits"]), package)
+    open_folder(folder, source)
+    convert(Stateless(Llama(source, context)), sample, inputs, ["logits"]).save(str(folder / "Model.mlpackage"))
 
 
 def make_chunked(
     folder: Path, source: Path, *, context: int, batch: int = 64, chunks: int = 2, head_parts: int = 8, prefix: str = "llama"
-) -> Path:
+) -> None:
     """Writes the packages and meta.yaml.
 
     Args:
-        folder: is there already.
+        folder: is made.
         source: as for `make_stateful`.
         context: most tokens; a multiple of `batch`.
         batch: tokens of a prefill, no more and no fewer.
@@ -273,17 +276,18 @@ def make_chunked(
         head_parts: in how many parts the scores are.
         prefix: how the packages' names begin.
     """
+    open_folder(folder, source)
     llama = Llama(source, context)
     width = llama.config["hidden_size"]
     flexible = ct.EnumeratedShapes(shapes=[[1, 1], [1, batch]], default=[1, 1])
     tokens = [ct.TensorType(name="input_ids", shape=flexible, dtype=np.int32)]
     embeddings = convert(llama.model.embed_tokens, (torch.zeros((1, 1), dtype=torch.int32),), tokens, ["hidden_states"])
-    save(embeddings, folder / f"{prefix}_embeddings.mlpackage")
+    embeddings.save(str(folder / f"{prefix}_embeddings.mlpackage"))
     head_inputs = [ct.TensorType(name="hidden_states", shape=(1, 1, width), dtype=np.float16)]
     head = convert(
         Head(llama, head_parts), (torch.zeros(1, 1, width),), head_inputs, [f"logits{at + 1}" for at in range(head_parts)]
     )
-    save(head, folder / f"{prefix}_lm_head.mlpackage")
+    head.save(str(folder / f"{prefix}_lm_head.mlpackage"))
     layers = len(llama.model.layers)
     borders = [layers * at // chunks for at in range(chunks + 1)]
     files: list[str] = []
@@ -293,7 +297,7 @@ def make_chunked(
             described = ct.utils.MultiFunctionDescriptor()
             for name, count in (("infer", 1), ("prefill", batch)):
                 draft = Path(drafts) / f"{name}_{at}.mlpackage"
-                save(convert_chunk(Chunk(llama, borders[at], borders[at + 1], prefill=count > 1), count), draft)
+                convert_chunk(Chunk(llama, borders[at], borders[at + 1], prefill=count > 1), count).save(str(draft))
                 described.add_function(str(draft), src_function_name="main", target_function_name=name)
             described.default_function_name = "infer"
             ct.utils.save_multifunction(described, str(folder / files[-1]))
@@ -303,7 +307,6 @@ def make_chunked(
     lines = ["model_info:", f"  name: anemll-{source.name}-ctx{context}", "  version: 0.3.4", "  architecture: llama"]
     lines += ["  parameters:", *(f"    {key}: {value}" for key, value in told.items()), ""]
     (folder / "meta.yaml").write_text("\n".join(lines), encoding="utf-8")
-    return folder
 
 
 def convert_chunk(chunk: Chunk, count: int) -> Any:
@@ -325,15 +328,24 @@ def convert_chunk(chunk: Chunk, count: int) -> Any:
     return convert(chunk, sample, inputs, ["output_hidden_states"], states)
 
 
-def quantize(package: Path, source: Path) -> Path:
-    """Writes a package with weights of 4 bits, 32 of which have one scale.
+def make_int4(folder: Path, source: Path) -> None:
+    """Writes the package of another folder, made by `make_stateful`, with weights of 4 bits, 32 of which have one scale.
 
-    Only what products and look-ups of tokens read is rounded; the tables of turned positions would not stand it.
+    Just what products read is rounded, and not what tokens are also looked up in: that would cost more than all the rest.
     """
     how = compression.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int4", granularity="per_block", block_size=32)
-    settings = compression.OptimizationConfig(op_type_configs={"linear": how, "gather": how})
-    model = ct.models.MLModel(str(source), skip_model_load=True)
-    return save(compression.linear_quantize_weights(model, settings), package)
+    model = ct.models.MLModel(str(source / STATEFUL), skip_model_load=True)
+    weights = compression.get_weights_metadata(model)
+    looked_up = [name for name, weight in weights.items() if any(child.op_type == "gather" for child in weight.child_ops)]
+    settings = compression.OptimizationConfig(op_type_configs={"linear": how}, op_name_configs=dict.fromkeys(looked_up))
+    open_folder(folder, source)
+    compression.linear_quantize_weights(model, settings).save(str(folder / STATEFUL))
+
+
+def open_folder(folder: Path, source: Path) -> None:
+    """Makes a folder with tokenizer, template and config."""
+    folder.mkdir()
+    copy_beside(source, folder)
 
 
 def convert(
@@ -357,10 +369,3 @@ def convert(
         minimum_deployment_target=ct.target.iOS18,
         skip_model_load=True,  # only a Mac could load it
     )
-
-
-def save(model: Any, package: Path) -> Path:
-    """Writes a package, in place of an older one."""
-    shutil.rmtree(package, ignore_errors=True)
-    model.save(str(package))
-    return package
