@@ -56,7 +56,7 @@ test-clients: $(VENV)/.ready-test $(VENV)/.installed
 bench: $(VENV)/.ready-test $(VENV)/.installed
 	@for program in tests/benchmarks/*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done
 
-# Makes the starter model in every format and layout (about 3.5 GB, kept in the cache folder); ARGS=--tiny makes a small one instead.
+# Makes the starter model in every format and layout (4.7 GB, kept in the cache folder); ARGS=--tiny makes a small one instead.
 models: $(VENV)/.ready-test
 	$(BIN)/python tests/conformance/build_models.py $(ARGS)
 
