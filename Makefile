@@ -27,7 +27,7 @@ SYNC = $(UV) sync --frozen --inexact --no-install-project $(WITHOUT_ENGINE)
 SOURCES := pyproject.toml impetus.toml py.typed README.md LICENSE $(wildcard *.py) \
 	$(shell find api hw runtime tui themes -name '*.py' -o -name '*.tcss' -o -name '*.toml')
 
-.PHONY: run test test-clients check format snapshots test-terminal bench clean
+.PHONY: run test test-clients check format snapshots test-terminal bench models conformance clean
 
 run: $(VENV)/.ready-run $(VENV)/.installed
 	@$(BIN)/impetus $(ARGS)
@@ -55,6 +55,15 @@ test-clients: $(VENV)/.ready-test $(VENV)/.installed
 
 bench: $(VENV)/.ready-test $(VENV)/.installed
 	@for program in tests/benchmarks/*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done
+
+# Makes the starter model in every format and layout (4.7 GB, kept in the cache folder); ARGS=--tiny makes a small one instead.
+models: $(VENV)/.ready-test
+	$(BIN)/python tests/conformance/build_models.py $(ARGS)
+
+# Serves each of them, holds it to the reference, and writes the table in docs/engines.md anew.
+conformance: $(VENV)/.ready-test $(VENV)/.installed
+	$(BIN)/python tests/conformance/build_models.py
+	$(BIN)/python tests/conformance/test_formats.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info

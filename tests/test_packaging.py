@@ -1,3 +1,5 @@
+import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -37,6 +39,25 @@ def test_themes_holds_no_python() -> None:
 def test_no_file_is_larger_than_a_megabyte() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     assert [name for name in tracked if (ROOT / name).is_file() and (ROOT / name).stat().st_size > 1_000_000] == []
+
+
+def test_no_extra_but_those_for_torch_brings_torch_or_cuda() -> None:
+    """PyPI's torch for Linux comes with gigabytes of CUDA; so it may not slip in with another extra, or with the tests."""
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert uv is not None
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+    def locked(*names: str) -> set[str]:
+        asked = [part for name in names for part in ("--extra", name)]
+        command = [uv, "export", "--quiet", "--frozen", "--no-emit-project", "--no-hashes", *asked]
+        told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+        return {line.partition("==")[0] for line in told.splitlines() if "==" in line and not line.startswith(" ")}
+
+    def is_heavy(name: str) -> bool:
+        return name in ("torch", "triton") or name.startswith(("nvidia-", "cuda-"))
+
+    assert {name for name in locked(*(extras.keys() - {"torch", "all"})) if is_heavy(name)} == set()
+    assert "torch" in {name for name in locked("torch") if is_heavy(name)}
 
 
 ENGINES = {"llama_cpp", "mlx", "mlx_lm", "torch", "onnxruntime", "onnxruntime_genai", "coremltools", "transformers"}
