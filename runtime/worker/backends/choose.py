@@ -27,6 +27,10 @@ def find_backend(name: str) -> Callable[[], Backend]:
             from .onnx import open_backend as open_onnx
 
             return open_onnx
+        if name == "coreml":
+            from .coreml import open_backend as open_coreml
+
+            return open_coreml
         if name == "torch":
             from .torch import open_backend as open_torch
 
