@@ -77,7 +77,7 @@ def open_weights(folder: Path, on_progress: Callable[[float], None]) -> tuple[An
     config = read_json(folder / "config.json")
     try:
         model, whole = load_model(folder, lazy=True, model_config=rope_settings(config))
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError) as error:
+    except Exception as error:  # a damaged config can make mlx-lm raise anything
         raise LoadError(_explain(error, folder, config)) from error
     if not on_gpu() and _is_quantized(whole):
         # A CPU multiplies quantized weights forty times slower where the other numbers have 16 bits.
@@ -88,7 +88,7 @@ def open_weights(folder: Path, on_progress: Callable[[float], None]) -> tuple[An
             mx.eval(layer.parameters())
             on_progress((done + 1) / (len(layers) + 1))
         mx.eval(model.parameters())
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:
         raise LoadError(f"its weights cannot be read: {error}. Download it again.") from error
     return model, cast("dict[str, object]", whole)
 

@@ -37,7 +37,7 @@ def open_weights(folder: Path, device: str, on_progress: Callable[[float], None]
         return model.to(device).eval(), files
     except pickle.UnpicklingError as error:
         raise LoadError(f"it holds more than weights, which could be a program: {_first_line(error)}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError, EOFError, ImportError) as error:
+    except Exception as error:  # each library that takes part raises its own
         raise LoadError(_explain(error, folder)) from error
 
 
