@@ -121,11 +121,11 @@ class Server:
 
 
 @contextmanager
-def running_server(folder: Path, prefer: str, *, max_loaded: int = 0) -> Iterator[Server]:
-    """Starts a server over links to all layouts, named as they are."""
+def running_server(folder: Path, prefer: str, *, max_loaded: int = 0, fresh: bool = True) -> Iterator[Server]:
+    """Starts a server over links to all layouts, named as they are; with `fresh` off over a folder that one ran in before."""
     models = folder / "models"
-    models.mkdir(parents=True)
-    for name, path in layouts().items():
+    models.mkdir(parents=True, exist_ok=not fresh)
+    for name, path in layouts().items() if fresh else ():
         if name.startswith("gguf"):
             for file in path.iterdir():
                 (models / file.name).symlink_to(file)
