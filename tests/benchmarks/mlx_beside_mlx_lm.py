@@ -31,7 +31,7 @@ STREAMS = (1, 4, 8)
 TOKENS = 16
 START_S = 120
 MOST_WARM = 0.1
-STORY = "Once there was a small town by the sea, where people fished and told each other long stories at night. " * 48
+STORY = "Once there was a small town by the sea, where people fished and told each other long stories at night. " * 43
 
 
 def main() -> int:
