@@ -1,13 +1,13 @@
-"""Core ML packages in one piece, as Apple and swift-transformers lay them out: on the Neural Engine, the GPU or the CPU."""
+"""Core ML models, in one piece or in parts: on the Neural Engine, the GPU or the CPU."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 import coremltools as _coremltools  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
@@ -17,118 +17,131 @@ from ...frames import LoadOptions
 from ..sequences.runner import Logits, Opened, Turn
 from ..sequences.sequence_backend import SequenceBackend
 from .backend import LoadError
-from .coreml_shapes import MASKED, Inputs, read_inputs
+from .coreml_layout import Layout, read_layout
+from .coreml_pipeline import Memory, Model, OpenModel, Pipeline
+from .coreml_shapes import Sizes
+from .coreml_units import (
+    MOST_DEVIATION,
+    REFERENCE,
+    USUAL,
+    WITH_ENGINE,
+    Remembered,
+    Trial,
+    choose_units,
+    plan_of,
+    tell_plans,
+    try_out,
+)  # fmt: skip
 
 coremltools = cast("Any", _coremltools)
 ENGINE = f"Core ML (coremltools {version('coremltools')})"
-TRIAL_TOKENS = 8
-MOST_DEVIATION = 0.05
-"""How far scores may lie from those of the CPU, as a share of their range: the Neural Engine rounds to 16 bits between all
-layers, and has been seen to give other tokens altogether."""
-_BESIDE = ("tokenizer.json", "tokenizer_config.json")
-
-
-class Model(Protocol):
-    """What coremltools offers of a model."""
-
-    def get_spec(self) -> Any:
-        """Gives its description."""
-        ...
-
-    def make_state(self) -> Any:
-        """Makes what one sequence keeps."""
-        ...
-
-    def predict(self, data: dict[str, Any], state: Any = None) -> dict[str, Any]:
-        """Computes."""
-        ...
-
-
-OpenModel = Callable[[Path, str], Model]
-"""Opens a package on some compute units, by their name in coremltools."""
+MOST_LOGITS_BYTES = 64 << 20
+"""Most models give scores for every token of a prompt, wanted or not."""
 
 
 @dataclass(eq=False, slots=True)
 class CoremlState:
     """What was computed of one sequence."""
 
-    kept: Any
+    memory: Memory | None
+    """None where the model keeps nothing."""
     length: int = 0
     tokens: list[int] = field(default_factory=list[int])
     """Of a model that keeps nothing: all of them, as each step computes all."""
 
 
-def open_model(path: Path, units: str) -> Model:
-    """Opens a package by coremltools."""
-    if path.suffix == ".mlmodelc":
-        raise LoadError("a compiled model does not describe its inputs to coremltools. Download the .mlpackage instead.")
-    return cast("Model", coremltools.models.MLModel(str(path), compute_units=coremltools.ComputeUnit[units]))
+@dataclass(slots=True)
+class Image:
+    """A copy of what a sequence keeps, while several pieces of it are read or put back."""
+
+    state: CoremlState
+    arrays: dict[str, NDArray[Any]]
+    changed: bool = False
+
+
+def open_model(path: Path, units: str, function: str | None) -> Model:
+    """Opens a function of a package or a compiled model by coremltools."""
+    kind = coremltools.models.CompiledMLModel if path.suffix == ".mlmodelc" else coremltools.models.MLModel
+    return cast("Model", kind(str(path), compute_units=coremltools.ComputeUnit[units], function_name=function))
 
 
 class CoremlRunner:
     """Feeds a decoder as its own description says.
 
     Args:
-        opener: opens packages; tests give another one, as Core ML computes on macOS alone.
+        opener: opens models; tests give another one, as Core ML computes on macOS alone.
     """
 
-    _inputs: Inputs
+    _layout: Layout
 
     def __init__(self, opener: OpenModel = open_model) -> None:
-        self._open_model = opener
-        self._model: Model | None = None
+        self._opener = opener
+        self._pipeline: Pipeline | None = None
+        self._image: Image | None = None
 
     def open(self, path: Path, options: LoadOptions, on_progress: Callable[[float], None]) -> Opened:
-        """Loads a package, or the one in a folder; raises LoadError."""
-        package, folder = find_package(path)
+        """Loads a model, or the one in a folder; raises LoadError."""
+        self._layout = layout = read_layout(path)
+        on_progress(0.1)
+        remembered = Remembered(None if options.converted_dir is None else Path(options.converted_dir), layout.files)
         try:
-            reference = self._open_model(package, "CPU_ONLY")
-            self._inputs = inputs = read_inputs(reference.get_spec().description)
+            known = remembered.read()
+            units, told = known or self._try_units(on_progress)
+            if self._pipeline is None or self._pipeline.units != units:
+                self._pipeline = Pipeline(layout, self._opener, units)
+            on_progress(0.9)
+            rows = self._probe()
         except LoadError:
+            self.close()
             raise
         except Exception as error:  # coremltools raises whatever its parts raise
-            raise LoadError(f"coremltools cannot open '{package.name}': {' '.join(str(error).split())[:300]}") from error
-        on_progress(0.3)
-        length = inputs.context_length
-        if length < 1:
-            raise LoadError(f"'{package.name}' does not say how long its context is.")
-        tried = self._choose_units(package, reference, on_progress)
-        logits = self.extend(self.begin(), [0], "last")
-        assert logits is not None  # noqa: S101 - it was wanted
+            self.close()
+            raise LoadError(f"Core ML cannot compute '{path.name}': {' '.join(str(error).split())[:300]}") from error
+        if known is None:
+            remembered.write(units, told)
+        copyable = self._can_copy()
+        layout = self._layout
+        details = {
+            "units": told,
+            "tokens at once": layout.sizes.text,
+            "parts": ", ".join(one.path.name for one in layout.parts),
+        }
+        if where := self._tell_plans(units):
+            details["runs on"] = where
+        if not copyable:
+            details["states"] = "cannot be copied here: earlier prompts are used again only by what goes on from them"
         return Opened(
-            folder=folder,
-            files=tuple(sorted(file for file in package.rglob("*") if file.is_file())),
-            rows=len(logits),
-            context_length=min(length, options.context_length or length),
+            folder=layout.folder,
+            files=layout.files,
+            rows=rows,
+            context_length=min(layout.context_length, options.context_length or layout.context_length),
             engine=ENGINE,
             cuttable=True,
-            precision="coreml",
-            details={"units": tried, "tokens at once": str(inputs.tokens.named or (inputs.tokens.least, inputs.tokens.most))},
+            copyable=copyable,
+            # What one unit computed is not put before another: their numbers differ.
+            precision=f"float16 {units}",
+            details=details,
         )
 
     def begin(self) -> CoremlState:
         """Makes an empty sequence."""
-        return CoremlState(self._ready.make_state() if self._inputs.states else None)
+        return CoremlState(self._ready.begin() if self._layout.kept else None)
 
     def extend(self, state: CoremlState, tokens: Sequence[int], wanted: Literal["none", "last", "all"]) -> Logits | None:
         """Computes tokens, as many at once as the model takes."""
-        if not self._inputs.states:
-            return self._extend_without_states(state, tokens, wanted)
-        found: list[Logits] = []
-        at = 0
-        while at < len(tokens):
-            size = self._inputs.tokens.best(len(tokens) - at)
-            piece = list(tokens[at : at + size])
-            rows = self._compute(state.kept, piece, size, state.length)
-            state.length += len(piece)
-            at += len(piece)
-            if wanted == "all":
-                found.append(rows[: len(piece)])
-            elif wanted == "last" and at == len(tokens):
-                found.append(rows[len(piece) - 1 : len(piece)])
-        if wanted == "none":
-            return None
-        return np.concatenate(found) if wanted == "all" else found[0][0]
+        if state.memory is None:
+            return self._extend_anew(state, tokens, wanted)
+        layout = self._layout
+        if wanted == "all":
+            return np.concatenate(list(self._compute(state, tokens, layout.scoring, scores=True)))
+        last: Logits | None = None
+        if wanted == "none" or (layout.scoring != layout.sizes and len(tokens) > 1):
+            before, tokens = (tokens, ()) if wanted == "none" else (tokens[:-1], tokens[-1:])
+            for _ in self._compute(state, before, layout.sizes, scores=False):
+                pass
+        for rows in self._compute(state, tokens, layout.scoring, scores=True):
+            last = rows[-1]
+        return last
 
     def decode(self, turns: Sequence[Turn[CoremlState]]) -> Sequence[Logits | int]:
         """Computes one token of each, one after the other: a state is one sequence's."""
@@ -137,9 +150,12 @@ class CoremlRunner:
 
     def fork(self, state: CoremlState, length: int) -> CoremlState:
         """Copies a beginning."""
-        copied = CoremlState(self.begin().kept, length, state.tokens[:length])
-        for name, _ in self._inputs.states:
-            copied.kept.write_state(name, state.kept.read_state(name))
+        self._settle()
+        copied = self.begin()
+        copied.length, copied.tokens = length, state.tokens[:length]
+        if state.memory is not None and copied.memory is not None:
+            for one in self._layout.kept:
+                copied.memory.write_state(one.name, state.memory.read_state(one.name))
         return copied
 
     def cut(self, state: CoremlState, length: int) -> None:
@@ -149,139 +165,162 @@ class CoremlRunner:
 
     def read(self, state: CoremlState, begin: int, end: int) -> bytes:
         """Gives the bytes of positions."""
-        if not self._inputs.states:
+        if state.memory is None:
             return np.array(state.tokens[begin:end], np.int32).tobytes()
-        parts = (state.kept.read_state(name) for name, _ in self._inputs.states)
-        return b"".join(np.ascontiguousarray(part[..., begin:end, :], np.float16).tobytes() for part in parts)
+        arrays = self._look_at(state).arrays
+        parts = (np.moveaxis(arrays[one.name], one.axis, 0)[begin:end] for one in self._layout.kept)
+        return b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
 
     def write(self, state: CoremlState, data: bytes, begin: int, end: int, *, skip: int = 0) -> None:
         """Puts positions behind."""
-        if not self._inputs.states:
-            state.tokens += np.frombuffer(data, np.int32)[skip : end - begin].tolist()
+        if state.memory is None:
+            found = np.frombuffer(data, np.int32)
+            if len(found) < end - begin:
+                raise ValueError(f"{len(data)} bytes are no tokens of positions {begin} to {end}")
+            state.tokens += found[skip : end - begin].tolist()
             state.length = end
             return
-        shapes = [(name, shape) for name, shape in self._inputs.states]
-        each = sum(int(np.prod(shape)) // shape[-2] for _, shape in shapes) * 2
+        shapes = [one.shape[: one.axis] + one.shape[one.axis :][1:] for one in self._layout.kept]
+        kinds = [np.dtype(one.dtype) for one in self._layout.kept]
+        each = sum(int(np.prod(shape)) * kind.itemsize for shape, kind in zip(shapes, kinds, strict=True))
         count, rest = divmod(len(data), each)
         if rest or end - begin > count:
             raise ValueError(f"{len(data)} bytes are no state of positions {begin} to {end}")
+        image = self._look_at(state)
+        image.changed = True
         at = 0
-        for name, shape in shapes:
-            part_shape = (*shape[:-2], count, shape[-1])
-            part = np.frombuffer(data, np.float16, int(np.prod(part_shape)), at).reshape(part_shape)
+        for one, shape, kind in zip(self._layout.kept, shapes, kinds, strict=True):
+            part = np.frombuffer(data, kind, int(np.prod(shape)) * count, at).reshape(count, *shape)
             at += part.nbytes
-            whole = np.array(state.kept.read_state(name))
-            whole[..., begin + skip : end, :] = part[..., skip : end - begin, :]
-            state.kept.write_state(name, whole)
+            np.moveaxis(image.arrays[one.name], one.axis, 0)[begin + skip : end] = part[skip : end - begin]
         state.length = end
 
     def release(self, state: CoremlState) -> None:
         """Lets its state go."""
-        state.kept = None
+        if self._image is not None and self._image.state is state:
+            self._image = None
+        state.memory = None
 
     def close(self) -> None:
         """Lets the model go."""
-        self._model = None
+        self._pipeline = self._image = None
 
     @property
-    def _ready(self) -> Model:
-        assert self._model is not None  # noqa: S101 - nothing is asked of a runner without a model
-        return self._model
+    def _ready(self) -> Pipeline:
+        assert self._pipeline is not None  # noqa: S101 - nothing is asked of a runner without a model
+        return self._pipeline
 
-    def _compute(self, kept: Any, piece: list[int], size: int, before: int) -> NDArray[np.float32]:
-        """Runs the model over a piece, filled up to the size that it takes; gives scores, shape (size, rows)."""
-        inputs = self._inputs
-        places = before + size
-        if places > inputs.context_length:
-            raise MemoryError(f"the model's states hold {inputs.context_length} tokens")
-        ids = np.zeros((1, size), np.int32)
-        ids[0, : len(piece)] = piece
-        data: dict[str, Any] = {inputs.ids: ids}
-        if inputs.mask is not None and inputs.places is not None:
-            # Some models take one size of mask only: places behind the newest token are masked like all later ones.
-            width = inputs.places.best(places)
-            if width < places:
-                raise MemoryError(f"the model's mask has {width} places, and {places} are needed")
-            later = np.arange(width)[None] > np.arange(before, places)[:, None]
-            data[inputs.mask] = np.where(later, MASKED, 0)[None, None].astype(np.float16)
-        if inputs.positions is not None:
-            data[inputs.positions] = np.arange(before, places, dtype=np.int32)
-        found = self._ready.predict(data, kept)[inputs.logits]
-        return np.asarray(found, np.float32).reshape(-1, np.shape(found)[-1])
+    def _compute(self, state: CoremlState, tokens: Sequence[int], sizes: Sizes, *, scores: bool) -> Iterator[Logits]:
+        """Computes tokens piece by piece; gives scores of each piece, shape (tokens, rows), where they are wanted."""
+        memory = state.memory
+        assert memory is not None  # noqa: S101 - looked at before
+        self._settle()
+        at = 0
+        for count, size in sizes.pieces(len(tokens), self._layout.places - state.length):
+            piece = tokens[at : at + count]
+            rows = self._ready.compute(memory, piece, size, state.length, scores=scores)
+            state.length += count
+            at += count
+            if scores and rows is not None:
+                yield rows[:count] if len(rows) == size else rows
 
-    def _extend_without_states(
-        self, state: CoremlState, tokens: Sequence[int], wanted: Literal["none", "last", "all"]
-    ) -> Logits | None:
-        """Computes all tokens of a sequence anew, as the model keeps nothing."""
+    def _extend_anew(self, state: CoremlState, tokens: Sequence[int], wanted: Literal["none", "last", "all"]) -> Logits | None:
+        """Computes all tokens of a sequence, as the model keeps nothing."""
+        before = state.length
         state.tokens += tokens
-        before, state.length = state.length, len(state.tokens)
+        state.length = len(state.tokens)
         if wanted == "none":
             return None
-        size = self._inputs.tokens.best(state.length)
-        if size < state.length:
-            size = next((one for one in self._inputs.tokens.named if one >= state.length), 0)
-        if not size:
-            raise MemoryError(f"the model takes {self._inputs.context_length} tokens")
-        ids = np.zeros((1, size), np.int32)
-        ids[0, : state.length] = state.tokens
-        data: dict[str, Any] = {self._inputs.ids: ids}
-        if self._inputs.attends is not None:
-            data[self._inputs.attends] = (np.arange(size) < state.length).astype(np.int32)[None]
-        found = np.asarray(self._ready.predict(data)[self._inputs.logits], np.float32)
-        rows = found.reshape(-1, found.shape[-1])
+        sizes = self._layout.scoring
+        size = next((one for one in sizes.named if one >= state.length), max(sizes.least, state.length))
+        if not sizes.allows(size):
+            raise MemoryError(f"the model takes {self._layout.context_length} tokens")
+        rows = self._ready.compute(Memory(None, {}), state.tokens, size, 0, scores=True)
+        assert rows is not None  # noqa: S101 - they were wanted
         return rows[before : state.length] if wanted == "all" else rows[state.length - 1]
 
-    def _choose_units(self, package: Path, reference: Model, on_progress: Callable[[float], None]) -> str:
-        """Tries where the model is right and fastest; gives what was found, for the log."""
-        self._model = reference
-        wanted, slowest_s = self._try_out()
-        best, best_s = reference, slowest_s
-        chosen, told = "CPU_ONLY", [f"CPU_ONLY {slowest_s * 1000:.0f} ms"]
-        for number, units in enumerate(("CPU_AND_GPU", "CPU_AND_NE")):
+    def _look_at(self, state: CoremlState) -> Image:
+        """Copies what a sequence keeps, once for all pieces of it that are read or put back."""
+        if self._image is None or self._image.state is not state:
+            self._settle()
+            memory = state.memory
+            assert memory is not None  # noqa: S101 - looked at before
+            self._image = Image(state, {one.name: memory.read_state(one.name) for one in self._layout.kept})
+        return self._image
+
+    def _settle(self) -> None:
+        """Gives Core ML what was put back."""
+        image, self._image = self._image, None
+        if image is not None and image.changed and image.state.memory is not None:
+            for name, array in image.arrays.items():
+                image.state.memory.write_state(name, array)
+
+    def _try_units(self, on_progress: Callable[[float], None]) -> tuple[str, str]:
+        """Tries where the model is right and fastest; gives the units and what was found."""
+        tried: list[Trial | tuple[str, str]] = []
+        for number, units in enumerate((REFERENCE, USUAL, *WITH_ENGINE)):
+            # At most one is held while the next is opened: each may take the memory of all weights.
+            self._pipeline = None
             try:
-                self._model = self._open_model(package, units)
-                scores, took_s = self._try_out()
-            except Exception as error:  # a unit that cannot run it is none to run it on
-                told.append(f"{units} failed: {' '.join(str(error).split())[:80]}")
-                continue
-            off = float(np.abs(scores - wanted).max() / max(1e-6, float(np.ptp(wanted))))
-            told.append(f"{units} {took_s * 1000:.0f} ms, {off:.1%} off")
-            if off <= MOST_DEVIATION and took_s < best_s:
-                chosen, best, best_s = units, self._model, took_s
-            on_progress(0.5 + 0.2 * number)
-        self._model = best
-        return f"{chosen} ({'; '.join(told)})"
+                self._pipeline = Pipeline(self._layout, self._opener, units)
+                tried.append(try_out(self._pipeline, self._extend_of(self.begin())))
+            except Exception as error:  # units that cannot run it are none to run it on
+                if units == REFERENCE:
+                    raise
+                tried.append((units, " ".join(str(error).split())[:80]))
+            on_progress(0.1 + 0.2 * (number + 1))
+        return choose_units(tried)
 
-    def _try_out(self) -> tuple[Logits, float]:
-        """Computes a few tokens; gives the last one's scores and the quickest step's seconds."""
+    def _extend_of(self, state: CoremlState) -> Callable[[Sequence[int]], Logits]:
+        def extend(tokens: Sequence[int]) -> Logits:
+            scores = self.extend(state, tokens, "last")
+            assert scores is not None  # noqa: S101 - they were wanted
+            return scores
+
+        return extend
+
+    def _probe(self) -> int:
+        """Computes once; gives how many scores a token gets.
+
+        Some models that take several tokens give the scores of the last alone: those are fed the token whose scores are wanted
+        by itself.
+        """
+        layout = self._layout
+        several = (one for one in layout.scoring.named if one > 1)
+        size = next(several, layout.scoring.least) if layout.scoring.named else layout.scoring.best(2, layout.places)
         state = self.begin()
-        quickest_s = float("inf")
-        scores: Logits | None = None
-        for token in range(1, TRIAL_TOKENS + 1):
-            began_s = time.perf_counter()
-            scores = self.extend(state, [token], "last")
-            quickest_s = min(quickest_s, time.perf_counter() - began_s)
-        assert scores is not None  # noqa: S101 - they were wanted
-        return scores, quickest_s
+        rows = self._ready.compute(state.memory or Memory(None, {}), [0] * min(size, 2), size, 0, scores=True)
+        assert rows is not None  # noqa: S101 - they were wanted
+        if len(rows) < size:
+            if not (layout.kept and layout.scoring.allows(1)):
+                raise LoadError(f"of {size} tokens it gives the scores of {len(rows)} only, and it takes no single ones.")
+            self._layout = dataclasses.replace(layout, scoring=Sizes(1, 1, (1,)))
+        elif layout.kept:
+            most = max(1, MOST_LOGITS_BYTES // (rows.shape[-1] * 4))
+            same = layout.scoring == layout.sizes
+            scoring = layout.scoring.under(most)
+            self._layout = dataclasses.replace(layout, scoring=scoring, sizes=scoring if same else layout.sizes)
+        return rows.shape[-1]
 
+    def _can_copy(self) -> bool:
+        """Whether what is read of a state makes another one alike: before macOS 15 and coremltools 9 it does not."""
+        first = self.begin()
+        if first.memory is None:
+            return True
+        try:
+            self.extend(first, [1, 2, 3], "none")
+            second = self.fork(first, 3)
+            one, two = (self._extend_of(state)([4]) for state in (first, second))
+        except Exception:  # whatever it is, it cannot be done
+            return False
+        return bool(np.abs(one - two).max() <= MOST_DEVIATION * max(1e-6, float(np.ptp(one))))
 
-def find_package(path: Path) -> tuple[Path, Path]:
-    """Finds a model and the folder that its tokenizer lies in.
-
-    Raises:
-        LoadError: there is none, or it is in several parts.
-    """
-    if path.suffix in (".mlpackage", ".mlmodelc"):
-        beside = next(
-            (one for one in (path.parent, path.parent.parent) if any((one / name).is_file() for name in _BESIDE)), None
-        )
-        return path, beside or path.parent
-    found = sorted((*path.glob("*.mlpackage"), *path.glob("*.mlmodelc")))
-    if not found:
-        raise LoadError("it has no .mlpackage.")
-    if len(found) > 1 or (path / "meta.yaml").is_file():
-        raise LoadError(f"its {len(found)} parts are one model together, and models in several parts are not served.")
-    return found[0], path
+    def _tell_plans(self, units: str) -> str:
+        """Says which units run what, where macOS tells."""
+        try:
+            return tell_plans(plan_of(self._ready.compiled_paths(), units))
+        except Exception:  # an ornament of the log: whatever it is, the model works without
+            return ""
 
 
 def open_backend() -> SequenceBackend[CoremlState]:

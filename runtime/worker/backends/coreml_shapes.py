@@ -1,15 +1,14 @@
-"""What a Core ML model's description says of its inputs: their roles, and the shapes that they may have."""
+"""How many tokens a Core ML model takes at once, and how a prompt is cut to that."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from .backend import LoadError
+from .coreml_description import Feature, Shape
 
-MASKED = -1e4
-"""Added to what may not be seen; minus infinity makes the Neural Engine's softmax give no numbers."""
+READING_TOKENS = 16
+"""To read the weights once costs about as much as to compute so many tokens; empty places are weighed against that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,79 +21,103 @@ class Sizes:
     named: tuple[int, ...] = ()
     """The only ones, in rising order; () allows all between the bounds."""
 
-    def best(self, wanted: int) -> int:
-        """Gives the longest that is no longer than wanted, or the shortest of all where each is longer."""
-        if self.named:
-            return max((size for size in self.named if size <= wanted), default=self.named[0])
-        return max(self.least, wanted if self.most < 0 else min(wanted, self.most))
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What a decoder takes, by role; None is what it does not take."""
-
-    ids: str
-    tokens: Sizes
-    """How many it takes at once."""
-    mask: str | None
-    """Added to scores, shape (1, 1, tokens, all); 0 for what may be seen."""
-    places: Sizes | None
-    """How many places the mask has."""
-    positions: str | None
-    attends: str | None
-    """Which places count, shape (1, all): of models that keep nothing."""
-    states: tuple[tuple[str, tuple[int, ...]], ...]
-    """Names and shapes of what it keeps; () where that is nothing."""
-    logits: str
+    @classmethod
+    def of(cls, sizes: set[int]) -> Sizes | None:
+        """Makes those of some sizes; None of no sizes."""
+        return cls(min(sizes), max(sizes), tuple(sorted(sizes))) if sizes else None
 
     @property
-    def context_length(self) -> int:
-        """The most tokens of one sequence."""
-        bounds = [shape[-2] for _, shape in self.states if len(shape) >= 3]
-        if self.places is not None and self.places.most > 0:
-            bounds.append(self.places.most)
-        if not self.states:
-            bounds.append(self.tokens.named[-1] if self.tokens.named else self.tokens.most)
-        return min((bound for bound in bounds if bound > 0), default=0)
+    def text(self) -> str:
+        """In words for the log."""
+        if self.named:
+            return ", ".join(map(str, self.named))
+        return f"{self.least} or more" if self.most < 0 else f"{self.least} to {self.most}"
+
+    def allows(self, size: int) -> bool:
+        """Says whether it may be so long."""
+        return size in self.named if self.named else self.least <= size and (self.most < 0 or size <= self.most)
+
+    def meet(self, other: Sizes) -> Sizes | None:
+        """Gives what both allow; None where that is nothing."""
+        if self.named or other.named:
+            first, second = (self, other) if self.named else (other, self)
+            return Sizes.of({size for size in first.named if second.allows(size)})
+        most = other.most if self.most < 0 else self.most if other.most < 0 else min(self.most, other.most)
+        least = max(self.least, other.least)
+        return None if 0 <= most < least else Sizes(least, most)
+
+    def join(self, other: Sizes) -> Sizes:
+        """Gives what either allows; of a range and single sizes, the range."""
+        if self.named and other.named:
+            return Sizes.of({*self.named, *other.named}) or self
+        return other if self.named else self
+
+    def under(self, bound: int) -> Sizes:
+        """Gives those that are no longer than a bound, or the least of all where each is longer."""
+        if self.named:
+            return Sizes.of({size for size in self.named if size <= bound}) or Sizes(self.least, self.least, (self.least,))
+        most = bound if self.most < 0 else min(self.most, bound)
+        return Sizes(self.least, max(self.least, most))
+
+    def best(self, count: int, room: int) -> int:
+        """Gives how long to make the next piece.
+
+        Args:
+            count: tokens that are to be computed; a longer piece has empty places behind them.
+            room: places that are left.
+
+        Raises:
+            MemoryError: there is no room for the shortest piece.
+        """
+        if not self.named:
+            if self.least > room:
+                raise MemoryError(f"the model computes {self.least} tokens at once, and has room for {room}")
+            return max(self.least, min(count, room, self.most if self.most > 0 else count))
+        fitting = [size for size in self.named if size <= room]
+        if not fitting:
+            raise MemoryError(f"the model computes {self.least} tokens at once, and has room for {room}")
+        return min(fitting, key=lambda size: ((READING_TOKENS + size) / min(size, count), size))
+
+    def pieces(self, count: int, room: int) -> Iterator[tuple[int, int]]:
+        """Cuts so many tokens; gives how many are in each piece, and how long it is."""
+        while count > 0:
+            size = self.best(count, room)
+            taken = min(size, count)
+            yield taken, size
+            count -= taken
+            room -= taken
 
 
-def read_inputs(description: Any) -> Inputs:
-    """Reads a model's description.
+def read_sizes(feature: Feature, at: int) -> Sizes:
+    """Reads how long a dimension of an input may be."""
+    if feature.named:
+        return Sizes.of({shape[at] for shape in feature.named}) or Sizes(1, 1, (1,))
+    if feature.ranges and feature.ranges[at][0] != feature.ranges[at][1]:
+        least, most = feature.ranges[at]
+        return Sizes(max(1, least), most)
+    size = feature.ranges[at][0] if feature.ranges else feature.shape[at]
+    return Sizes(size, size, (size,))
 
-    Raises:
-        LoadError: it is no decoder of tokens in one piece.
+
+def width_for(feature: Feature, rows: int, places: int, *, exactly: bool) -> int | None:
+    """Finds how many columns a mask of so many rows gets.
+
+    Args:
+        feature: the mask, shape (1, 1, rows, columns).
+        rows: tokens at once.
+        places: the least number of columns.
+        exactly: whether more would say something else.
+
+    Returns:
+        None where no shape that is allowed has room.
     """
-    ids = mask = positions = attends = None
-    tokens: Sizes | None = None
-    places: Sizes | None = None
-    for one in description.input:
-        array, name = one.type.multiArrayType, one.name.lower().replace("_", "")
-        rank = len(array.shape)
-        if name in ("inputids", "ids", "tokens") and rank == 2:
-            ids, tokens = one.name, _sizes(array, 1)
-        elif "mask" in name and rank == 4:
-            mask, places = one.name, _sizes(array, 3)
-        elif "position" in name:
-            positions = one.name
-        elif "mask" in name and rank == 2:
-            attends = one.name
-        elif not one.type.isOptional:
-            raise LoadError(f"it takes '{one.name}', which is not known; models in several parts are not served.")
-    outputs = [one.name for one in description.output]
-    logits = next((name for name in outputs if name.lower().startswith("logits")), None)
-    if ids is None or tokens is None or logits is None:
-        raise LoadError(f"it is no decoder of tokens: it gives {', '.join(outputs) or 'nothing'}.")
-    states = tuple((one.name, tuple(int(size) for size in one.type.stateType.arrayType.shape)) for one in description.state)
-    return Inputs(ids, tokens, mask, places, positions, attends, states, logits)
-
-
-def _sizes(array: Any, at: int) -> Sizes:
-    """Reads how long a dimension may be."""
-    kind = array.WhichOneof("ShapeFlexibility")
-    if kind == "enumeratedShapes":
-        named = sorted({int(shape.shape[at]) for shape in array.enumeratedShapes.shapes})
-        return Sizes(named[0], named[-1], tuple(named))
-    if kind == "shapeRange":
-        bounds: Sequence[Any] = array.shapeRange.sizeRanges
-        return Sizes(max(1, int(bounds[at].lowerBound)), int(bounds[at].upperBound))
-    return Sizes(int(array.shape[at]), int(array.shape[at]))
+    before: Shape = (*((feature.named or (feature.shape,))[0][:-2]), rows)
+    if feature.named:
+        wide = [shape[-1] for shape in feature.named if shape[-2] == rows]
+    elif feature.ranges:
+        wide = [max(places, feature.ranges[-1][0])]
+    else:
+        wide = [feature.shape[-1]]
+    right = (width for width in sorted(wide) if width >= places and feature.allows((*before, width)))
+    width = next(right, None)
+    return None if exactly and width != places else width

@@ -47,6 +47,8 @@ class Opened:
     """Name and version."""
     cuttable: bool
     """Whether a state can be cut back to any length, and read by positions; if not, it is kept and put back as a whole."""
+    copyable: bool = True
+    """Whether a state can be copied and its bytes be read; if not, only what goes on from an ended sequence uses it again."""
     precision: str = ""
     """What shapes the numbers of states, besides the files: the type that it computes and keeps in."""
     most_sequences: int | None = None

@@ -100,6 +100,7 @@ class SequenceBackend(Generic[S]):
             PrefixStore(options.prefix, root=root, cuttable=opened.cuttable, label=opened.folder.name),
             Explainer(vocabulary.text),
             cuttable=opened.cuttable,
+            copyable=opened.copyable,
             boundaries=vocabulary.boundaries,
             most_tokens=max(options.cache_tokens or 0, self._context_length),
         )

@@ -42,6 +42,7 @@ class States(Generic[S]):
         store: keeps them outside of the engine.
         explainer: remembers prompts, to say why one was computed again.
         cuttable: whether states can be cut.
+        copyable: whether they can be copied, and read for the store.
         boundaries: the tokens that begin a message.
         most_tokens: of all states together.
     """
@@ -53,6 +54,7 @@ class States(Generic[S]):
         explainer: Explainer,
         *,
         cuttable: bool,
+        copyable: bool = True,
         boundaries: Collection[int],
         most_tokens: int,
     ) -> None:
@@ -60,6 +62,7 @@ class States(Generic[S]):
         self._store = store
         self._explainer = explainer
         self._cuttable = cuttable
+        self._copyable = copyable
         self._boundaries = boundaries
         self.most_tokens = most_tokens
         self._kept: dict[int, Kept[S]] = {}
@@ -101,7 +104,7 @@ class States(Generic[S]):
         if sequence.marks and sequence.state is not None and sequence.marks[0] == sequence.computed:
             sequence.marks.popleft()
             tokens = sequence.tokens[: sequence.computed]
-            if self._store.missing(tokens):
+            if self._copyable and self._store.missing(tokens):
                 self._store.put_checkpoint(tokens, self._runner.read(sequence.state, 0, sequence.computed))
 
     def computed(self, sequence: Sequence[S]) -> None:
@@ -129,7 +132,7 @@ class States(Generic[S]):
             if self._cuttable:
                 self._forget(other)
         kept = Kept(sequence.number, tokens, state, time.monotonic())
-        if self._cuttable:
+        if self._cuttable and self._copyable:
             kept.unsaved.extend(self._store.missing(tokens))
         self._kept[kept.number] = kept
         self._trie.insert(tokens, kept.number)
@@ -170,7 +173,7 @@ class States(Generic[S]):
         prompt = sequence.tokens[:-1]
         kept, known = self._find_kept(prompt)
         donor: S | None = None
-        for other in running:
+        for other in running if self._copyable else ():
             if other is sequence or other.state is None or not other.cached:
                 continue
             shared = common_prefix(prompt, other.tokens)
@@ -202,7 +205,7 @@ class States(Generic[S]):
     def _adopt(self, kept: Kept[S], length: int) -> S:
         """Takes an ended sequence's state as it is where nothing is lost by that, else a copy of its beginning."""
         self._touch(kept)
-        if length < kept.state.length and (not self._cuttable or self._store.missing(kept.tokens)):
+        if self._copyable and length < kept.state.length and (not self._cuttable or self._store.missing(kept.tokens)):
             return self._runner.fork(kept.state, length)
         if self._cuttable:
             self._save(kept)
@@ -213,6 +216,8 @@ class States(Generic[S]):
         return kept.state
 
     def _find_hits(self, sequence: Sequence[S], prefill_tps: float | None) -> list[Hit]:
+        if not self._copyable:
+            return []
         hits = self._store.match(sequence.tokens[:-1], begin=sequence.computed, prefill_tps=prefill_tps)
         gain = hits[-1].begin + hits[-1].tokens - sequence.computed if hits else 0
         if gain < LEAST_SHARED:
