@@ -174,10 +174,9 @@ class CoremlRunner:
     def write(self, state: CoremlState, data: bytes, begin: int, end: int, *, skip: int = 0) -> None:
         """Puts positions behind."""
         if state.memory is None:
-            found = np.frombuffer(data, np.int32)
-            if len(found) < end - begin:
+            if len(data) % 4 or len(data) < 4 * (end - begin):
                 raise ValueError(f"{len(data)} bytes are no tokens of positions {begin} to {end}")
-            state.tokens += found[skip : end - begin].tolist()
+            state.tokens += np.frombuffer(data, np.int32)[skip : end - begin].tolist()
             state.length = end
             return
         shapes = [one.shape[: one.axis] + one.shape[one.axis :][1:] for one in self._layout.kept]

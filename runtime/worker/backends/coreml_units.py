@@ -28,8 +28,9 @@ REFERENCE = "CPU_ONLY"
 USUAL = "CPU_AND_GPU"
 WITH_ENGINE = ("CPU_AND_NE", "ALL")
 TRIAL_PROMPT, TRIAL_TOKENS = tuple(range(1, 17)), tuple(range(17, 25))
-MOST_DEVIATION = 0.05
-"""How far scores may lie from those of the CPU, as a share of their range."""
+MOST_DEVIATION = 0.03
+"""How far scores may lie from those of the CPU, as a share of their range. To round every result to 16 bits moves those of the
+starter model by 1.2 % at most; a single token that is not seen moves a small model's by more than 3 %."""
 LEAST_GAIN = 0.05
 """So much faster the Neural Engine has to be: within that the same trial comes out differently from time to time."""
 _NAMES = {"MLNeuralEngineComputeDevice": "Neural Engine", "MLGPUComputeDevice": "GPU", "MLCPUComputeDevice": "CPU"}
