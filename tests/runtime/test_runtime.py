@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from engine_tools import workers
 
 from impetus.runtime.engines import choice
 from impetus.runtime.errors import ContextOverflow, EngineCrashed, Overloaded, UnknownModel, UnservableModel
@@ -115,8 +116,7 @@ async def test_load_unload_and_load_again(opened: OpenRuntime) -> None:
 async def test_loads_at_the_same_time_are_one_load(opened: OpenRuntime) -> None:
     async with opened() as runtime:
         await asyncio.gather(*(run(runtime, chat("x")) for _ in range(8)))
-        worker_processes = [p for p in psutil.Process().children() if "impetus.runtime.worker" in " ".join(p.cmdline())]
-        assert len(worker_processes) == 1
+        assert len(workers()) == 1
 
 
 async def test_where_the_prompt_came_from_is_known_while_it_runs_and_after_a_cancel(opened: OpenRuntime) -> None:

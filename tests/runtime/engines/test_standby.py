@@ -5,9 +5,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-import psutil
 import pytest
-from engine_tools import ENVIRONMENT, answer, chat, is_gone, make_engine
+from engine_tools import ENVIRONMENT, answer, chat, is_gone, make_engine, workers
 
 from impetus.runtime.engines.choice import EngineName
 from impetus.runtime.engines.standby import Standby
@@ -187,8 +186,3 @@ async def test_closing_ends_a_worker_that_is_being_started() -> None:
             await around.change()
     around.standby.review()
     assert around.standby.pid is None
-
-
-def workers() -> list[int]:
-    """The child processes of this one that are workers."""
-    return [child.pid for child in psutil.Process().children() if "impetus.runtime.worker" in child.cmdline()]

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import psutil
 import pytest
+from engine_tools import workers
 
 from impetus.runtime.engines.choice import EngineName
 from impetus.runtime.errors import LoadFailed, Overloaded, UnservableModel
@@ -283,4 +283,4 @@ async def test_closing_ends_every_process_also_one_that_loads() -> None:
         loading = asyncio.create_task(watched.owner.load(B))
         await watched.reached("b", "loading")
     await asyncio.gather(loading, return_exceptions=True)
-    assert [child for child in psutil.Process().children() if "impetus.runtime.worker" in " ".join(child.cmdline())] == []
+    assert workers() == []
