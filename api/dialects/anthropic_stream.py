@@ -16,6 +16,8 @@ from .anthropic_answers import SIGNATURE, MessageAnswer, StopReason, Usage, to_e
 
 _encode = msgspec.json.Encoder().encode
 _PING = b'event: ping\ndata: {"type":"ping"}\n\n'
+_NO_CHANGE = b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":null,"stop_sequence":null}}\n\n'
+"""Changes nothing of a message, but is seen behind an SDK, which keeps pings to itself."""
 _END = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 _DELTA_END = b"}}\n\n"
 
@@ -48,8 +50,15 @@ class MessageStream:
     runs for every token of every stream.
     """
 
-    def __init__(self, message_id: str) -> None:
+    def __init__(self, message_id: str, *, counts_pings: bool = True) -> None:
+        """Begins a stream.
+
+        Args:
+            message_id: the message's id.
+            counts_pings: whether the client takes a ping for a sign of life.
+        """
         self._id = message_id
+        self._heartbeat = _PING if counts_pings else _PING + _NO_CHANGE
         self._index = -1
         """Number of the newest block."""
         self._open: type[TextDelta | ReasoningDelta | CallDelta] | None = None
@@ -77,7 +86,7 @@ class MessageStream:
 
     def heartbeat(self) -> bytes:
         """Gives the event that means nothing; clients take it at any time, also before the message begins."""
-        return _PING
+        return self._heartbeat
 
     def ending(self) -> bytes:
         """Gives the last event."""

@@ -224,6 +224,34 @@ async def test_a_stream_that_waits_is_kept_alive(serve) -> None:
     assert text == "alpha beta gamma"
 
 
+@pytest.mark.parametrize(
+    ("headers", "counted"),
+    [
+        ({"User-Agent": "claude-cli/0.24.4 (external, cli)", "anthropic-beta": "interleaved-thinking-2025-05-14"}, True),
+        ({"User-Agent": "claude-cli/0.24.4 (external, cli)"}, True),
+        ({"User-Agent": "QwenCode/0.24.4 (darwin; arm64)"}, True),
+        (
+            {"User-Agent": "claude-cli/2.1.330 (external, cli)", "anthropic-beta": "claude-code-20250219,oauth-2025-04-20"},
+            False,
+        ),
+        ({"User-Agent": "Anthropic/Python 2.12.0"}, False),
+    ],
+)
+async def test_who_does_not_see_pings_gets_a_change_of_nothing(serve, headers: dict[str, str], counted: bool) -> None:
+    body = msgspec.json.encode(ASK | {"stream": True, "echo_tps": 4})
+    async with (
+        serve(heartbeat_s=0.05) as live,
+        live.session.post(live.url + "/v1/messages", data=body, headers=headers) as response,
+    ):
+        events = [json.loads(line[6:]) async for line in response.content if line.startswith(b"data: ")]
+    changes = [event for event in events if event["type"] == "message_delta"]
+    assert changes[-1]["delta"]["stop_reason"] == "max_tokens"
+    nothing = {"type": "message_delta", "delta": {"stop_reason": None, "stop_sequence": None}}
+    assert changes[:-1] == [nothing] * (len(changes) - 1)
+    assert (len(changes) > 1) is counted
+    assert sum(event["type"] == "ping" for event in events) > 1
+
+
 async def test_a_ping_before_the_message_is_no_trouble(serve, monkeypatch) -> None:
     async with serve(heartbeat_s=0.05) as live, AsyncAnthropic(base_url=live.url, api_key="any", max_retries=0) as client:
         pinged = asyncio.Event()

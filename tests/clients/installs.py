@@ -34,9 +34,13 @@ class NotInstalled(Exception):
 
 def clients_home() -> Path:
     """The folder of all clients: about 3 GB; kept from run to run."""
-    given = os.environ.get("CLIENTS_HOME")
+    if given := os.environ.get("CLIENTS_HOME"):
+        return Path(given)
+    if os.getuid() == 0:
+        # Clients run as another user then, who cannot look into root's home.
+        return Path("/var/tmp/impetus-clients")
     cache = os.environ.get("XDG_CACHE_HOME")
-    return Path(given) if given else (Path(cache) if cache else Path.home() / ".cache") / "impetus" / "clients"
+    return (Path(cache) if cache else Path.home() / ".cache") / "impetus" / "clients"
 
 
 def npm_bin(name: str, program: str) -> str:
