@@ -51,6 +51,9 @@ class ModelsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle_unload_s: float = 0.0
 
 
+KvType = Literal["auto", "f16", "q8_0", "q4_0"]
+
+
 class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How an engine holds a model; 0 stands for "decide by the machine"."""
 
@@ -60,7 +63,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_tokens: int = 512
     max_sequences: int = 16
     gpu_layers: int = -1
-    kv_type: Literal["auto", "f16", "q8_0", "q4_0"] = "auto"
+    kv_type: KvType = "auto"
     step_target_ms: float = 0.0
     speculative: Literal["off", "lookup", "model"] = "lookup"
     draft_model: str = ""

@@ -47,6 +47,7 @@ from .scheduling.residency import Residency
 from .scheduling.scheduler import Scheduler
 from .throughput import Throughput
 from .tuning.plan import DraftModel, LoadPlan, has_gpu, plan_load
+from .tuning.wishes import NO_WISHES, LoadWishes
 
 log = logging.getLogger(__name__)
 
@@ -228,10 +229,10 @@ class Runtime:
         self._residency.review_standby()
         self._changed()
 
-    async def load(self, model_id: str) -> None:
-        """Brings a model into memory; raises UnknownModel, UnservableModel, LoadFailed or Overloaded."""
+    async def load(self, model_id: str, wishes: LoadWishes | None = None) -> None:
+        """Brings a model into memory, as it is wanted; raises UnknownModel, UnservableModel, LoadFailed or Overloaded."""
         await self.scanned.wait()
-        await self._residency.load(self._names.resolve(model_id))
+        await self._residency.load(self._names.resolve(model_id), wishes)
 
     def keep(self, model_id: str, keep_alive_s: float) -> None:
         """Says how long a loaded model stays in memory unused; infinity is for good. Raises UnknownModel."""
@@ -434,9 +435,10 @@ class Runtime:
 
         self._planned_contexts = await asyncio.to_thread(plan)
 
-    def _plan(self, model: Model) -> LoadPlan:
+    def _plan(self, model: Model, wishes: LoadWishes = NO_WISHES) -> LoadPlan:
         engine = choose_engine(model.header, self.config.engine.prefer).engine or "llama"
-        return plan_load(model, self.profile, self.config, home=self.home, draft=self._find_draft(), engine_name=engine)
+        config, draft = wishes.over(self.config), self._find_draft()
+        return plan_load(model, self.profile, config, home=self.home, draft=draft, engine_name=engine)
 
     def _find_draft(self) -> DraftModel | None:
         """Finds the model that guesses for others; None where the settings name none."""

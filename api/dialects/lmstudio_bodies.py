@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from .lmstudio_infos import Specifier
+from .lmstudio_infos import KvStack, Specifier
 from .lmstudio_predict import CompleteBody, PredictBody, TemplateBody
 
 
@@ -45,15 +45,17 @@ class UnloadBody(msgspec.Struct, frozen=True):
 
 
 class LoadBody(msgspec.Struct, frozen=True, rename="camel"):
-    """What is to come to memory; how it is held is the plan's business, so the rest is ignored."""
+    """What is to come to memory, and how it is to be held there."""
 
     model_key: str
+    load_config_stack: KvStack = KvStack()
 
 
-class GetOrLoadBody(msgspec.Struct, frozen=True):
-    """The same, where one that is in memory will do."""
+class GetOrLoadBody(msgspec.Struct, frozen=True, rename="camel"):
+    """The same, where one that is in memory will do, however it is held."""
 
     identifier: str
+    load_config_stack: KvStack = KvStack()
 
 
 class UploadBody(msgspec.Struct, frozen=True, rename="camel"):

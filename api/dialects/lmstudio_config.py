@@ -1,11 +1,12 @@
 """The settings of an answer as LM Studio's SDKs send them on a WebSocket: keys and values in layers.
 
-Keys after https://github.com/lmstudio-ai/lmstudio-js/blob/main/packages/lms-kv-config/src/schema.ts. Settings that say how
-a model is held, and those of LM Studio's own ways with templates and documents, are ignored.
+Keys after https://github.com/lmstudio-ai/lmstudio-js/blob/main/packages/lms-kv-config/src/schema.ts. Those of LM
+Studio's own ways with templates and documents are ignored.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, TypeVar
 
 import msgspec
@@ -199,13 +200,17 @@ class Settings:
         return None if value is None or isinstance(value, bool) else value
 
     def _read(self, key: str, decoder: msgspec.json.Decoder[Value]) -> Value | None:
-        if key not in self._values:
-            return None
-        try:
-            return decoder.decode(self._values[key])
-        except msgspec.ValidationError as error:
-            message = f"'{_PREFIX}{key}': {str(error).replace('`', '')}."
-            raise InvalidRequest(message, param=key, code="invalid_value") from error
+        return read_value(self._values, _PREFIX, key, decoder)
+
+
+def read_value(values: Mapping[str, msgspec.Raw], prefix: str, key: str, decoder: msgspec.json.Decoder[Value]) -> Value | None:
+    """Reads one setting, whose whole name begins with a prefix; None where it is missing. Raises InvalidRequest."""
+    if key not in values:
+        return None
+    try:
+        return decoder.decode(values[key])
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"'{prefix}{key}': {str(error).replace('`', '')}.", param=key, code="invalid_value") from error
 
 
 def to_tool(body: ToolBody) -> Tool:

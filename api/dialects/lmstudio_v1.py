@@ -16,6 +16,7 @@ from ...runtime.errors import DownloadError, InvalidRequest
 from ...runtime.models.download import Download, DownloadState
 from ...runtime.models.model import ModelStatus
 from ...runtime.models.reference import parse_reference
+from ...runtime.tuning.wishes import LoadWishes
 from ..errors import Failure
 from .lmstudio_facts import Domain, takes_tools, to_bits, to_domain, to_longest, to_publisher, to_size
 
@@ -28,12 +29,17 @@ _SHOWN_FORMATS = {"gguf", "mlx"}
 
 
 class LoadBody(msgspec.Struct, frozen=True):
-    """The body of `POST /api/v1/models/load`; how a model is held is the plan's business, so other fields are ignored."""
+    """The body of `POST /api/v1/models/load`; flash attention and where the context memory lies are the plan's business."""
 
     model: Name
-    context_length: Annotated[int, Meta(ge=1)] | None = None
-    """Taken note of, not kept: the answer says what is served."""
+    context_length: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    """At most what the model was made for; the answer says what is served."""
+    eval_batch_size: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     echo_load_config: bool | None = None
+
+    def wishes(self) -> LoadWishes | None:
+        """Gives how the model is to be held; None where nothing was said."""
+        return LoadWishes(self.context_length, self.eval_batch_size).or_none()
 
 
 class UnloadBody(msgspec.Struct, frozen=True):

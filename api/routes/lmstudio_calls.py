@@ -17,12 +17,14 @@ from ...runtime.errors import InvalidRequest, UnknownModel
 from ...runtime.models.model import ModelStatus
 from ...runtime.questions import ApplyTemplate, Embed, Embedded, Rendered, Tokenize, Tokenized
 from ...runtime.request import GenerateRequest
+from ...runtime.tuning.wishes import LoadWishes
 from ..body import decode_body
 from ..dialects import lmstudio_bodies as bodies
 from ..dialects import lmstudio_infos as infos
 from ..dialects import lmstudio_predict as predict
 from ..dialects.lmstudio_config import Settings
 from ..dialects.lmstudio_facts import Domain, to_domain
+from ..dialects.lmstudio_load import to_wishes
 from ..dialects.lmstudio_packets import Packets
 from ..keys import FILES, RUNTIME
 from ..listed import find_listed, find_status, list_models
@@ -137,23 +139,25 @@ async def _unload(caller: Caller, raw: msgspec.Raw) -> Result:
 
 async def _load(caller: Caller, raw: msgspec.Raw, channel: Channel) -> None:
     """Loads a model; there is one instance of each, so that one in memory is the one."""
-    name, status = await _find_named(caller, _read(raw, bodies.LOAD).model_key)
+    body = _read(raw, bodies.LOAD)
+    name, status = await _find_named(caller, body.model_key)
     await channel.send(infos.LoadBegun("resolved", infos.to_info(status, name), name))
-    if await _bring(caller, name, channel, "progress"):
+    if await _bring(caller, name, to_wishes(body.load_config_stack), channel, "progress"):
         await channel.send(infos.Loaded("success", _instance(caller, name, status)))
 
 
 async def _get_or_load(caller: Caller, raw: msgspec.Raw, channel: Channel) -> None:
-    name, status = await _find_named(caller, _read(raw, bodies.GET_OR_LOAD).identifier)
+    body = _read(raw, bodies.GET_OR_LOAD)
+    name, status = await _find_named(caller, body.identifier)
     if status.state == "ready":
         await channel.send(infos.Loaded("alreadyLoaded", infos.to_instance(status, name)))
         return
     await channel.send(infos.LoadBegun("startLoading", infos.to_info(status, name), name))
-    if await _bring(caller, name, channel, "loadProgress"):
+    if await _bring(caller, name, to_wishes(body.load_config_stack), channel, "loadProgress"):
         await channel.send(infos.Loaded("loadSuccess", _instance(caller, name, status)))
 
 
-async def _bring(caller: Caller, name: str, channel: Channel, word: infos.ProgressWord) -> bool:
+async def _bring(caller: Caller, name: str, wishes: LoadWishes | None, channel: Channel, word: infos.ProgressWord) -> bool:
     """Loads a model and tells how far it is; False where the client did not want to wait for it."""
     runtime = caller.request.app[RUNTIME]
     model = runtime.resolve(name)
@@ -172,7 +176,7 @@ async def _bring(caller: Caller, name: str, channel: Channel, word: infos.Progre
 
     telling = asyncio.create_task(follow(), name=f"tell how {name} loads")
     try:
-        return await _until_stopped(runtime.load(name), channel.stopped)
+        return await _until_stopped(runtime.load(name, wishes), channel.stopped)
     finally:
         remove()
         telling.cancel()

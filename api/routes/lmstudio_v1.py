@@ -48,7 +48,7 @@ async def load(request: web.Request) -> web.Response:
     """Brings a model into memory and answers once it is there."""
     body = await read_body(request, lmstudio_v1.LOAD)
     runtime = request.app[RUNTIME]
-    await runtime.load(body.model)
+    await runtime.load(body.model, body.wishes())
     alias, status = await find_listed(runtime, body.model)
     return _answer(lmstudio_v1.to_load_answer(status, alias or status.model.id, echo=bool(body.echo_load_config)))
 

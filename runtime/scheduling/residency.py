@@ -20,6 +20,7 @@ from ..formats.header import Header
 from ..frames import Ready, Stats
 from ..models.model import Model, ModelState, ModelStatus
 from ..tuning.plan import LoadPlan
+from ..tuning.wishes import NO_WISHES, LoadWishes
 from .governor import Governor
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Resident:
     def __init__(self, model: Model, keep_alive_s: float) -> None:
         self.model = model
         self.keep_alive_s = keep_alive_s
+        self.wishes = NO_WISHES
         self.expiry: asyncio.TimerHandle | None = None
         self.memory_bytes: int | None = None
         self.state: ModelState = "unloaded"
@@ -86,7 +88,7 @@ class Residency:
     def __init__(
         self,
         *,
-        plan: Callable[[Model], LoadPlan],
+        plan: Callable[[Model, LoadWishes], LoadPlan],
         governor: Governor,
         environment: Mapping[str, str],
         max_loaded: int,
@@ -99,7 +101,7 @@ class Residency:
         """Puts it together; nothing is started yet.
 
         Args:
-            plan: decides how a model is held.
+            plan: decides how a model is held, by what is wanted of this load.
             governor: grants the memory.
             environment: of the engines' processes, whole.
             max_loaded: so many models are in memory at once.
@@ -197,8 +199,12 @@ class Residency:
             resident.keep_alive_s = keep_alive_s
             self._set_expiry(resident)
 
-    async def load(self, model: Model) -> EngineProcess:
+    async def load(self, model: Model, wishes: LoadWishes | None = None) -> EngineProcess:
         """Brings a model into memory; callers at the same time share one load.
+
+        Args:
+            model: which one.
+            wishes: how it is to be held until it is unloaded; one held otherwise is loaded anew. None takes it as it is.
 
         Raises:
             LoadFailed, UnservableModel, Overloaded: it cannot be had now.
@@ -207,6 +213,9 @@ class Residency:
             raise UnservableModel(model.id, model.problem)
         resident = self._resident(model)
         resident.model = model
+        if wishes is not None and wishes != resident.wishes:
+            await self._let_go(resident)
+            resident.wishes = wishes
         if resident.state == "ready" and resident.engine is not None:
             return resident.engine
         if resident.loading is None:
@@ -221,6 +230,14 @@ class Residency:
             if loading.cancelled() and caller is not None and not caller.cancelling():
                 raise LoadFailed(model.id, "it was unloaded while it loaded.") from None
             raise
+
+    async def _let_go(self, resident: Resident) -> None:
+        """Begins to unload a model, so that the next load makes a new engine; one that still loads is waited for."""
+        if resident.engine is not None:
+            self._begin_unload(resident)
+        while (loading := resident.loading) is not None:
+            self._begin_unload(resident)
+            await asyncio.wait([loading])
 
     async def unload(self, model_id: str) -> None:
         """Ends a model's engine and gives its memory back; running requests get a short grace."""
@@ -267,7 +284,7 @@ class Residency:
             choice = self._choose(model.header)
             if choice.engine is None:
                 raise UnservableModel(model.id, choice.problem or "no engine runs it.")
-            plan = await asyncio.to_thread(self._plan, model)
+            plan = await asyncio.to_thread(self._plan, model, resident.wishes)
             await self._make_room(model, plan)
             engine = EngineProcess(
                 model_id=model.id,
@@ -347,6 +364,7 @@ class Residency:
     def _begin_unload(self, resident: Resident) -> asyncio.Task[None]:
         """Takes a model out of service at once, and ends its process in a task."""
         stopped = self._stop_tasks(resident)
+        resident.wishes = NO_WISHES
         if resident.leaving is None:
             if resident.engine is not None:
                 self._move(resident, "unloading")
@@ -376,6 +394,8 @@ class Residency:
         if task.cancelled():
             self._move(resident, "unloaded" if resident.leaving is None else "unloading")
         elif (error := task.exception()) is not None:
+            # What was wanted may be why it failed; the next request must not want it too.
+            resident.wishes = NO_WISHES
             if isinstance(error, Overloaded):
                 self._move(resident, "unloaded")
                 return

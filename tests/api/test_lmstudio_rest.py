@@ -129,13 +129,18 @@ async def test_v1_loads_and_unloads_and_lists_what_is_served(live) -> None:
         "type": "llm",
         "instance_id": "echo",
         "status": "loaded",
-        "load_config": {"context_length": ECHO_CONTEXT},
+        "load_config": {"context_length": 4096},
     }
     [after] = (await get(live, "/api/v1/models"))["models"]
-    assert after["loaded_instances"] == [{"id": "echo", "config": {"context_length": ECHO_CONTEXT}}]
+    assert after["loaded_instances"] == [{"id": "echo", "config": {"context_length": 4096}}]
+    await post(live, "/api/v1/models/load", {"model": "echo"})
+    assert live.runtime.statuses()[0].context_length == 4096
     assert await post(live, "/api/v1/models/unload", {"instance_id": "echo"}) == {"instance_id": "echo"}
     [gone] = (await get(live, "/api/v1/models"))["models"]
     assert gone["loaded_instances"] == []
+    await post(live, "/api/v1/models/load", {"model": "echo"})
+    assert live.runtime.statuses()[0].context_length == ECHO_CONTEXT
+    await post(live, "/api/v1/models/unload", {"instance_id": "echo"})
     error = (await post(live, "/api/v1/models/unload", {"instance_id": "echo"}, status=400))["error"]
     assert (error["type"], error["param"]) == ("model_not_found", "instance_id")
 

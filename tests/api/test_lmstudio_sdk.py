@@ -30,7 +30,6 @@ async def test_models_are_listed_loaded_and_unloaded(sdk: AsyncClient) -> None:
     assert [loaded.identifier for loaded in await sdk.llm.list_loaded()] == ["echo"]
     assert await sdk.embedding.list_loaded() == []
     assert (await sdk.llm.model()).identifier == "echo"
-    assert (await sdk.llm.load_new_instance("ECHO", "mine", config={"contextLength": 512})).identifier == "echo"
     assert await model.get_context_length() == ECHO_CONTEXT
     assert (await model.get_load_config()).context_length == ECHO_CONTEXT
     info = await model.get_info()
@@ -39,6 +38,22 @@ async def test_models_are_listed_loaded_and_unloaded(sdk: AsyncClient) -> None:
     assert await sdk.list_loaded_models() == []
     with pytest.raises(lmstudio.LMStudioModelNotFoundError, match="not loaded"):
         await model.get_info()
+
+
+async def test_a_model_is_held_as_the_client_wants_until_it_is_unloaded(live, sdk: AsyncClient) -> None:
+    model = await sdk.llm.load_new_instance("ECHO", "mine", config={"contextLength": 512})
+    assert (model.identifier, await model.get_context_length()) == ("echo", 512)
+    first = live.runtime.statuses()[0].pid
+    assert (await model.get_load_config()).context_length == 512
+    for again in (sdk.llm.model("echo"), sdk.llm.model("echo", config={"contextLength": 256})):
+        assert await (await again).get_context_length() == 512
+    await sdk.llm.load_new_instance("echo", config={"contextLength": 512})
+    assert live.runtime.statuses()[0].pid == first
+    await sdk.llm.load_new_instance("echo", config={"contextLength": 256})
+    assert await model.get_context_length() == 256
+    assert live.runtime.statuses()[0].pid != first
+    await model.unload()
+    assert await (await sdk.llm.model("echo")).get_context_length() == ECHO_CONTEXT
 
 
 async def test_a_model_that_is_not_there_is_told_as_such(sdk: AsyncClient) -> None:

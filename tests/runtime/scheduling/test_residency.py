@@ -3,7 +3,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from impetus.runtime.models.model import Model
 from impetus.runtime.scheduling.governor import Governor
 from impetus.runtime.scheduling.residency import SWITCH_GRACE_S, Residency
 from impetus.runtime.tuning.plan import LoadPlan
+from impetus.runtime.tuning.wishes import LoadWishes
 
 GIB = 1024**3
 
@@ -65,10 +66,11 @@ async def residency(
     machine: Machine | None = None,
     next_engine: EngineName | None = None,
     keep_alive_s: float = math.inf,
+    plan: Callable[[Model, LoadWishes], LoadPlan] | None = None,
 ) -> AsyncGenerator[Watched]:
     changed, machine = asyncio.Event(), machine or Machine()
     owner = Residency(
-        plan=lambda _: LoadPlan(LoadOptions(), needed, ()),
+        plan=plan or (lambda _model, _wishes: LoadPlan(LoadOptions(), needed, ())),
         governor=Governor(read_memory=lambda: machine.read()),
         environment={"PATH": os.environ["PATH"]},
         max_loaded=max_loaded,
@@ -275,6 +277,51 @@ async def test_a_model_with_a_problem_is_not_tried() -> None:
         with pytest.raises(UnservableModel, match="not loaded"):
             async with watched.owner.use(A, load=False):
                 pass
+
+
+def as_wanted(model: Model, wishes: LoadWishes) -> LoadPlan:
+    if wishes.context_length == 13:
+        raise LoadFailed(model.id, "that is too little.")
+    return LoadPlan(LoadOptions(context_length=wishes.context_length or 1000), 0, ())
+
+
+async def test_what_is_wanted_of_a_load_holds_until_it_is_unloaded() -> None:
+    async with residency(plan=as_wanted) as watched:
+        owner = watched.owner
+        first = await owner.load(A, LoadWishes(context_length=200))
+        assert owner.status(A).context_length == 200
+        assert await owner.load(A) is await owner.load(A, LoadWishes(context_length=200)) is first
+        async with owner.use(A, load=True) as (engine, context_length):
+            assert (engine, context_length) == (first, 200)
+        second = await owner.load(A, LoadWishes(context_length=300))
+        assert (second is first, owner.status(A).context_length) == (False, 300)
+        await owner.unload("a")
+        await owner.load(A)
+        assert owner.status(A).context_length == 1000
+
+
+async def test_a_crash_forgets_nothing_that_was_wanted_and_a_failed_load_does() -> None:
+    async with residency(plan=as_wanted) as watched:
+        owner = watched.owner
+        engine = await owner.load(A, LoadWishes(context_length=200))
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGKILL)
+        await watched.reached("a", "failed")
+        await watched.reached("a", "ready")
+        assert owner.status(A).context_length == 200
+        with pytest.raises(LoadFailed, match="too little"):
+            await owner.load(A, LoadWishes(context_length=13))
+        await owner.load(A)
+        assert owner.status(A).context_length == 1000
+
+
+async def test_wishes_that_come_together_are_met_one_after_the_other() -> None:
+    async with residency(plan=as_wanted) as watched:
+        owner = watched.owner
+        loads = [owner.load(A, LoadWishes(context_length=length)) for length in (200, 300, 400)]
+        ended = await asyncio.gather(owner.load(A), *loads, return_exceptions=True)
+        assert all(isinstance(end, LoadFailed) for end in ended[:-1])
+        assert (owner.status(A).state, owner.status(A).context_length) == ("ready", 400)
 
 
 async def test_closing_ends_every_process_also_one_that_loads() -> None:
