@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Literal
 
 from ..formats.header import Format, Header
+from .architectures import llama_knows, mlx_knows, nearest, torch_knows
 
 EngineName = Literal["llama", "llama-embedding", "mlx", "torch", "onnx", "coreml", "echo", "scripted"]
 """The worker's backends, by the names it is started with."""
@@ -109,7 +109,7 @@ def _mlx(reason: str) -> _Way:
 
 
 def _torch(reason: str) -> _Way:
-    return _Way("torch", "torch", ("torch", "transformers"), "torch", _writes_text, reason)
+    return _Way("torch", "torch", ("torch", "transformers"), "torch", _problem_of_torch, reason)
 
 
 def _missing(way: _Way) -> str | None:
@@ -134,14 +134,32 @@ def _problem_of_gguf(header: Header) -> str | None:
         return "it was converted for big-endian machines. Download the ordinary conversion of it."
     if header.architecture in _NOT_SERVED:
         return f"'{header.architecture}' models neither write text nor give embeddings."
+    if header.architecture is not None and not llama_knows(header.architecture):
+        return _unknown(header.architecture, "this llama.cpp")
     return None
 
 
 def _problem_of_mlx(header: Header) -> str | None:
     problem = _writes_text(header)
-    if problem is None and header.architecture is not None and not _mlx_knows(header.architecture):
-        return f"mlx-lm does not know the architecture '{header.architecture}'."
+    if problem is None and header.architecture is not None and not mlx_knows(header.architecture):
+        return _unknown(header.architecture, "mlx-lm")
     return problem
+
+
+def _problem_of_torch(header: Header) -> str | None:
+    problem = _writes_text(header)
+    if problem is None and header.architecture is not None and not torch_knows(header.architecture):
+        return _unknown(header.architecture, "transformers")
+    return problem
+
+
+def _unknown(architecture: str, who: str) -> str:
+    """Says that an architecture is unknown, and what comes nearest."""
+    alike = nearest(architecture)
+    what = f"{who} does not know the architecture '{architecture}'"
+    if alike is not None and alike.startswith(f"'{architecture}' "):
+        return f"{what}; a SafeTensors copy of the model would run ({alike.partition('(')[2]}."
+    return f"{what}{f'; the nearest that is known here is {alike}' if alike else ''}."
 
 
 def _problem_of_coreml(header: Header) -> str | None:
@@ -159,16 +177,3 @@ def _writes_text(header: Header) -> str | None:
 @cache
 def _is_installed(package: str) -> bool:
     return find_spec(package) is not None
-
-
-@cache
-def _mlx_knows(architecture: str) -> bool:
-    """Whether mlx-lm has a model of this type; looks at its files, as to import it takes seconds."""
-    spec = find_spec("mlx_lm")
-    if spec is None or spec.origin is None:
-        return False
-    package = Path(spec.origin).parent
-    if (package / "models" / f"{architecture}.py").is_file():
-        return True
-    # Some types share another one's code; mlx-lm lists them in one table.
-    return f'"{architecture}":' in (package / "utils.py").read_text(encoding="utf-8")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
 
-from impetus.runtime.engines import choice
+from impetus.runtime.engines import architectures, choice
 from impetus.runtime.engines.choice import choose_engine, explain_problem
 from impetus.runtime.formats.header import Format, Header
 
@@ -52,7 +54,8 @@ def test_each_format_goes_to_its_fastest_engine(
 ) -> None:
     monkeypatch.setattr(choice.sys, "platform", platform)
     monkeypatch.setattr(choice, "_is_installed", lambda package: True)
-    monkeypatch.setattr(choice, "_mlx_knows", lambda architecture: architecture == "llama")
+    monkeypatch.setattr(choice, "mlx_knows", lambda architecture: architecture == "llama")
+    monkeypatch.setattr(choice, "torch_knows", lambda architecture: architecture == "llama")
     chosen = choose_engine(Header(format=kind, size_bytes=1, architecture="llama"))
     assert (chosen.engine, chosen.problem) == (engine, None)
 
@@ -60,7 +63,8 @@ def test_each_format_goes_to_its_fastest_engine(
 @pytest.mark.parametrize("prefer", ["mlx", "torch"])
 def test_the_settings_choose_where_two_could(prefer: choice.Preference, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "_is_installed", lambda package: True)
-    monkeypatch.setattr(choice, "_mlx_knows", lambda architecture: True)
+    monkeypatch.setattr(choice, "mlx_knows", lambda architecture: True)
+    monkeypatch.setattr(choice, "torch_knows", lambda architecture: True)
     chosen = choose_engine(Header(format="pytorch", size_bytes=1, architecture="llama"), prefer)
     assert chosen.engine == prefer
     assert "as the settings say" in chosen.reason
@@ -69,7 +73,8 @@ def test_the_settings_choose_where_two_could(prefer: choice.Preference, monkeypa
 def test_what_mlx_lacks_goes_to_torch_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice.sys, "platform", "darwin")
     monkeypatch.setattr(choice, "_is_installed", lambda package: True)
-    monkeypatch.setattr(choice, "_mlx_knows", lambda architecture: False)
+    monkeypatch.setattr(choice, "mlx_knows", lambda architecture: False)
+    monkeypatch.setattr(choice, "torch_knows", lambda architecture: True)
     chosen = choose_engine(Header(format="safetensors", size_bytes=1, architecture="novel"))
     assert chosen.engine == "torch"
     assert "'novel'" in chosen.reason
@@ -90,6 +95,40 @@ def test_what_mlx_lacks_goes_to_torch_and_says_why(monkeypatch: pytest.MonkeyPat
 )
 def test_what_llama_cpp_would_refuse_is_said_before(header: Header, words: str) -> None:
     assert words in (explain_problem(header) or "")
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pytorch", "mlx", "gguf"])
+def test_an_unknown_architecture_is_told_with_the_nearest_one(kind: Format, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "_is_installed", lambda package: True)
+    problem = explain_problem(Header(format=kind, size_bytes=1, version=3, architecture="llama_nine"))
+    assert problem is not None
+    assert "does not know the architecture 'llama_nine'" in problem
+    if find_spec("mlx_lm") is not None:
+        assert "nearest that is known here is 'llama" in problem
+    problem = explain_problem(Header(format=kind, size_bytes=1, version=3, architecture="zzqx"))
+    assert problem is not None
+    assert "nearest" not in problem
+
+
+def test_a_file_for_a_newer_llama_cpp_may_run_elsewhere_from_other_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "nearest", lambda architecture: "'novel' (MLX and torch)")
+    problem = explain_problem(Header(format="gguf", size_bytes=1, version=3, architecture="novel"))
+    words = "this llama.cpp does not know the architecture 'novel'; a SafeTensors copy of the model would run (MLX and torch)."
+    assert problem == words
+
+
+def test_what_engines_know_is_read_off_their_files() -> None:
+    for name in ("llama", "qwen3", "gemma3", "bert", "qwen35moe", "gpt-oss"):
+        assert architectures.llama_knows(name)
+    assert not architectures.llama_knows("llama_nine")
+    if find_spec("mlx_lm") is not None:
+        assert architectures.mlx_knows("llama")
+        assert architectures.mlx_knows("mistral")
+        assert not architectures.mlx_knows("llama_nine")
+    if find_spec("transformers") is not None:
+        mapping = import_module("transformers.models.auto.modeling_auto").MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        assert all(architectures.torch_knows(name) for name in mapping)
+        assert not architectures.torch_knows("bert-nine")
 
 
 def test_choosing_imports_no_engine() -> None:
