@@ -56,6 +56,9 @@ def choose_engine(header: Header, prefer: Preference = "auto") -> EngineChoice:
     """Chooses the engine for a model; looks for packages, but imports none."""
     if header.format == "echo":
         return EngineChoice("scripted" if header.architecture == "scripted" else "echo", None)
+    if header.made_for is not None:
+        words = f"its files are laid out for {header.made_for}. Download it in the layout of Hugging Face transformers."
+        return EngineChoice(None, words)
     problems: list[str] = []
     for way in _ways(header, prefer):
         problem = _missing(way) or way.problem(header)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from ..errors import FormatError
 from .coreml import is_coreml_file, is_coreml_folder, read_coreml
+from .folder import read_json
 from .gguf import read_gguf
 from .gguf_part import MAGIC
 from .header import Header
 from .onnx import is_onnx, read_onnx
-from .pytorch import is_pytorch, read_pytorch
+from .pytorch import SUFFIXES, check_pytorch, is_metas, is_pytorch, read_metas, read_pytorch
 from .safetensors import is_safetensors, read_safetensors, read_table
 
 # Which files of a folder are worth a look; their bytes then decide.
 _TENSOR_SUFFIX = ".safetensors"
-_CHECKPOINT_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt"}
 _GRAPH_SUFFIX = ".onnx"
 
 
@@ -52,6 +52,7 @@ def _detect_file(path: Path) -> Header | None:
         kind = "mlx" if table.made_for == "mlx" else "safetensors"
         return Header(format=kind, size_bytes=path.stat().st_size, parameters=sum(table.parameters_by_type.values()))
     if is_pytorch(path):
+        check_pytorch(path)
         return Header(format="pytorch", size_bytes=path.stat().st_size)
     if is_onnx(path):
         return Header(format="onnx", size_bytes=path.stat().st_size)
@@ -66,9 +67,11 @@ def _detect_folder(folder: Path) -> Header | None:
     if tensors:
         # An adapter or a lone file without a config is not a whole model.
         return read_safetensors(folder, tensors) if (folder / "config.json").is_file() else None
-    checkpoints = [path for path in files if path.suffix in _CHECKPOINT_SUFFIXES and is_pytorch(path)]
+    checkpoints = [path for path in files if path.suffix in SUFFIXES and is_pytorch(path)]
     if checkpoints and (folder / "config.json").is_file():
         return read_pytorch(folder, checkpoints)
+    if checkpoints and (params := read_json(folder / "params.json")) is not None and is_metas(folder, params):
+        return read_metas(folder, params)
     inner = folder / "onnx"
     graphs = [path for path in files if path.suffix == _GRAPH_SUFFIX]
     graphs += sorted(inner.glob(f"*{_GRAPH_SUFFIX}")) if inner.is_dir() else []

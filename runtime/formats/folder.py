@@ -30,6 +30,23 @@ def read_json(path: Path) -> Mapping[str, object] | None:
         raise FormatError(path, f"cannot be read: {error}") from error
 
 
+def check_index(folder: Path, name: str) -> frozenset[str]:
+    """Gives the parts that an index names; none where there is no index.
+
+    Raises:
+        FormatError: one of them is missing.
+    """
+    index = read_json(folder / name)
+    listed = index.get("weight_map") if index is not None else None
+    if not isinstance(listed, dict):
+        return frozenset()
+    wanted = {str(part) for part in msgspec.convert(listed, dict[str, object]).values()}
+    missing = sorted(part for part in wanted if not (folder / part).is_file())
+    if missing:
+        raise FormatError(folder, f"{len(missing)} of its {len(wanted)} parts are missing, as {missing[0]}")
+    return frozenset(wanted)
+
+
 def total_bytes(paths: Iterable[Path]) -> int:
     """Adds up the sizes of files."""
     return sum(path.stat().st_size for path in paths)

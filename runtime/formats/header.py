@@ -67,5 +67,7 @@ class Header:
     """Of the container, where the format counts them: 3 for today's GGUF."""
     big_endian: bool = False
     """True where the numbers were written for a big-endian machine."""
+    made_for: str | None = None
+    """Whose own layout its files have, where no engine here reads that, as "Meta's llama"."""
     ability: Ability = "text"
     """Which of the three; formats that are not served yet do not say."""

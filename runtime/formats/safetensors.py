@@ -13,12 +13,13 @@ from pathlib import Path
 import msgspec
 
 from ..errors import FormatError
-from .folder import read_json, to_header, total_bytes
+from .folder import check_index, read_json, to_header, total_bytes
 from .header import Format, Header
 
 LARGEST_TABLE_BYTES = 100_000_000
 """The limit that the format's own library sets."""
 INDEX_NAME = "model.safetensors.index.json"
+_CONSOLIDATED = "consolidated"
 
 
 class _Tensor(msgspec.Struct, frozen=True):
@@ -77,14 +78,9 @@ def read_safetensors(folder: Path, files: Iterable[Path]) -> Header:
     Raises:
         FormatError: a file is damaged, or one that the index names is missing.
     """
-    paths = sorted(files)
-    index = read_json(folder / INDEX_NAME)
-    listed = index.get("weight_map") if index is not None else None
-    if isinstance(listed, dict):
-        wanted = {str(name) for name in msgspec.convert(listed, dict[str, object]).values()}
-        missing = sorted(name for name in wanted if not (folder / name).is_file())
-        if missing:
-            raise FormatError(folder, f"{len(missing)} of its {len(wanted)} parts are missing, as {missing[0]}")
+    # Some publishers put the same weights beside them, once more, for a library of their own.
+    paths = sorted(path for path in files if not path.name.startswith(_CONSOLIDATED)) or sorted(files)
+    check_index(folder, INDEX_NAME)
     tables = [read_table(path) for path in paths]
     config = read_json(folder / "config.json") or {}
     mlx = "quantization" in config or any(table.made_for == "mlx" for table in tables)

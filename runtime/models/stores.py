@@ -182,7 +182,7 @@ def _has_shape_of_model(folder: Path, files: Sequence[Path]) -> bool:
     if folder.suffix in _PACKAGE_SUFFIXES:
         return True
     suffixes = {path.suffix for path in files}
-    has_config = any(path.name == "config.json" for path in files)
+    has_config = any(path.name in ("config.json", "params.json") for path in files)
     return ".onnx" in suffixes or (has_config and (bool(suffixes & _WEIGHT_SUFFIXES) or S_ISDIR(_mode(folder / "onnx"))))
 
 

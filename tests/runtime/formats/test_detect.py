@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from impetus.runtime.engines.choice import explain_problem
 from impetus.runtime.errors import FormatError
 from impetus.runtime.formats.detect import detect
 from impetus.runtime.formats.header import Header
@@ -165,6 +166,61 @@ def test_pytorch_by_zip_and_by_pickle_unopened(tmp_path: Path) -> None:
     legacy.write_bytes(LEGACY_MAGIC + pickle.dumps({}, protocol=2))
     assert detected(legacy).format == "pytorch"
     assert not (tmp_path / "sprung").exists()
+
+
+def test_a_checkpoint_that_is_cut_short_or_a_program_is_told_as_such(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "m")
+    path = folder / "pytorch_model.bin"
+    write_zip(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    for place in (folder, path):
+        with pytest.raises(FormatError, match=r"pytorch_model\.bin: its table of contents.*cut short"):
+            detect(place)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("x/data.pkl", "x/constants.pkl", "x/code/__torch__.py"):
+            archive.writestr(name, b"")
+    with pytest.raises(FormatError, match="TorchScript"):
+        detect(folder)
+
+
+def test_the_parts_of_a_checkpoint_are_those_of_its_index(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "m", {"torch_dtype": "bfloat16"})
+    for name in ("a.bin", "b.bin", "training_args.bin"):
+        write_zip(folder / name)
+    assert detected(folder).shards == 3
+    index = folder / "pytorch_model.bin.index.json"
+    index.write_text('{"weight_map": {"x": "a.bin", "y": "b.bin"}}')
+    header = detected(folder)
+    size = (folder / "a.bin").stat().st_size
+    assert (header.shards, header.size_bytes, header.quantization, header.parameters) == (2, 2 * size, "BF16", size)
+    (folder / "b.bin").unlink()
+    with pytest.raises(FormatError, match=r"1 of its 2 parts are missing, as b\.bin"):
+        detect(folder)
+
+
+def test_metas_own_layout_is_known_and_told(tmp_path: Path) -> None:
+    folder = tmp_path / "Llama"
+    folder.mkdir()
+    params = {"dim": 4096, "n_layers": 32, "n_heads": 32, "n_kv_heads": 8, "vocab_size": 128256, "norm_eps": 1e-5}
+    (folder / "params.json").write_text(json.dumps(params))
+    assert detect(folder) is None
+    for number in range(2):
+        write_zip(folder / f"consolidated.{number:02d}.pth")
+    header = detected(folder)
+    assert (header.format, header.architecture, header.shards) == ("pytorch", "llama", 2)
+    assert (header.layers, header.kv_heads, header.head_dim, header.vocabulary_size) == (32, 8, 128, 128256)
+    assert "laid out for Meta's llama" in (explain_problem(header) or "")
+    (folder / "consolidated.00.pth").unlink()
+    with pytest.raises(FormatError, match=r"consolidated\.00\.pth is missing"):
+        detect(folder)
+
+
+def test_weights_that_are_there_twice_count_once(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "m")
+    save_tensors(folder / "model.safetensors")
+    save_tensors(folder / "consolidated.safetensors")
+    assert detected(folder).size_bytes == (folder / "model.safetensors").stat().st_size
 
 
 def test_onnx_in_its_folder_or_below(tmp_path: Path) -> None:
