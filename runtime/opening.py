@@ -11,6 +11,7 @@ from .config import Config
 from .engines.choice import explain_problem
 from .home import Home
 from .logbook import LogBook
+from .models.header_cache import FILE_NAME, HeaderCache
 from .models.model import Model
 from .models.registry import ECHO, SCRIPTED, Registry
 from .models.stores import FolderStore, HuggingFaceStore, StarterStore, Store
@@ -72,7 +73,12 @@ def open_registry(config: Config, home: Home, environment: Mapping[str, str], *,
         stores.append(HuggingFaceStore(huggingface_cache(environment)))
     if config.models.starter:
         stores.append(StarterStore())
-    return Registry(stores, builtin=builtin, explain_problem=partial(explain_problem, prefer=config.engine.prefer))
+    return Registry(
+        stores,
+        builtin=builtin,
+        explain_problem=partial(explain_problem, prefer=config.engine.prefer),
+        headers=HeaderCache(home.cache_dir / FILE_NAME),
+    )
 
 
 def huggingface_cache(environment: Mapping[str, str]) -> Path:

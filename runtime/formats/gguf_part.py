@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from struct import Struct
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from ..errors import FormatError
 from .ggml_types import TENSOR_TYPES
@@ -155,9 +156,11 @@ class _Parser:
                 cure="Update Impetus, or download the file again.",
             )
         self._u32 = Struct(order + "I")
-        self._u64 = Struct(order + "Q")
         # Version 1 counted in 32 bits.
-        self._count = self._u32 if self._version == 1 else self._u64
+        count = "I" if self._version == 1 else "Q"
+        self._count = Struct(order + count)
+        self._places = [Struct(f"{order}{dimensions}{count}IQ") for dimensions in range(MOST_DIMENSIONS + 1)]
+        """How long a tensor is in each dimension, its type, and where it begins."""
         self._scalars = {number: Struct(order + code) for number, code in _SCALARS.items()}
         self._strings_left = MOST_STRINGS
         self._fills_gaps = False
@@ -255,13 +258,8 @@ class _Parser:
             dimensions = reader.read_number(self._u32)
             if dimensions > MOST_DIMENSIONS:
                 raise reader.fail(f"the tensor '{_shown(name)}' has {dimensions:,} dimensions")
-            elements = row = 1
-            for dimension in range(dimensions):
-                extent = reader.read_number(self._count)
-                row = extent if dimension == 0 else row
-                elements *= extent
-            number = reader.read_number(self._u32)
-            offset = reader.read_number(self._u64)
+            *extents, number, offset = cast("tuple[int, ...]", reader.read_values(self._places[dimensions]))
+            elements, row = prod(extents), extents[0] if extents else 1
             kind = TENSOR_TYPES.get(number)
             if kind is not None and row % kind.block_size:
                 raise reader.fail(f"the tensor '{_shown(name)}' has rows of {row:,} numbers, which {kind.name} cannot hold")

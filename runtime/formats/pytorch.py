@@ -10,6 +10,7 @@ import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from ..errors import FormatError
@@ -121,6 +122,13 @@ def _consolidated(folder: Path) -> list[Path]:
 
 def _names_in(path: Path) -> list[str] | None:
     """Lists what a zip archive holds; None where it has no table of contents."""
+    stat = path.stat()
+    return _read_names(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _read_names(path: Path, _size_bytes: int, _age_ns: int) -> list[str] | None:
+    # A file is asked about more than once while it is looked at.
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()

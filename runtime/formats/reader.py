@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from struct import Struct
@@ -83,10 +84,14 @@ class ByteReader:
         while left:
             self._need(width)
             window, at = self._window, self._at
-            last = len(window) - width
-            while left and at <= last:
-                at += width + unpack(window, at)[0]
-                left -= 1
+            done = 0
+            try:
+                for done in range(left):  # noqa: B007
+                    at += width + unpack(window, at)[0]
+                left = 0
+            except (struct.error, OverflowError):
+                # The window, or the file, ends before the next length; so many were read.
+                left -= done
             is_there = is_there or any(window.find(text, self._at, at) >= 0 for text in looked_for)
             self.skip(at - self._at)
         return is_there

@@ -15,6 +15,7 @@ from ..formats.gguf import SHARD_NAME
 from ..formats.gguf_companion import AdapterHeader, read_adapter
 from ..formats.header import Header
 from .adapter import AdapterFile
+from .header_cache import HeaderCache, Reading
 from .model import Model, StoreName
 from .projectors import Projectors
 from .quantization import find_quantization
@@ -39,17 +40,6 @@ SCRIPTED = Model(
 
 _NAMELESS = re.compile(r"(ggml-)?model(?=$|[-._])", re.IGNORECASE)
 """Files called after no model: "ggml-model-q4_0.gguf"."""
-
-Fingerprint = tuple[tuple[str, int, int], ...]
-"""Path, size and age in nanoseconds of each file of a model."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    fingerprint: Fingerprint
-    header: Header | None
-    problem: str | None
-    adapter: AdapterHeader | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +77,22 @@ class Registry:
         *,
         builtin: Sequence[Model] = (),
         explain_problem: Callable[[Header], str | None] = lambda _: None,
+        headers: HeaderCache | None = None,
     ) -> None:
+        """Puts it together; nothing is looked at yet.
+
+        Args:
+            stores: where models lie.
+            builtin: models that lie nowhere.
+            explain_problem: says why a model cannot be served here; None where it can.
+            headers: remembers what was read from one start to the next.
+        """
         self._stores = tuple(stores)
         self._builtin = tuple(builtin)
         self._explain_problem = explain_problem
-        self._readings: dict[Path, _Reading] = {}
+        self._headers = headers
+        self._readings: dict[Path, Reading] | None = None
+        """What the last scan read; None before the first."""
         self._ids: dict[Path, str] = {}
         self._models: dict[str, Model] = {}
         self._projectors = Projectors()
@@ -167,7 +168,9 @@ class Registry:
     def _candidates(self) -> tuple[list[_Candidate], list[_AdapterCandidate]]:
         candidates: list[_Candidate] = []
         adapters: list[_AdapterCandidate] = []
-        readings: dict[Path, _Reading] = {}
+        if self._readings is None:
+            self._readings = self._headers.load() if self._headers is not None else {}
+        readings: dict[Path, Reading] = {}
         seen: set[object] = set()
         for store in self._stores:
             for find in store.find():
@@ -192,28 +195,30 @@ class Registry:
                 problem = reading.problem or self._explain_problem(header)
                 candidates.append(_Candidate(find, store.name, _name(find), header, problem))
         self._readings = readings
+        if self._headers is not None:
+            self._headers.save(readings)
         return candidates, adapters
 
-    def _read(self, find: Find) -> _Reading | None:
+    def _read(self, find: Find) -> Reading | None:
         """Reads a header, or remembers it; None where the files went away meanwhile."""
         try:
             fingerprint = tuple(_stamp(path) for path in find.files)
         except OSError:
             return None
-        known = self._readings.get(find.path)
+        known = self._readings.get(find.path) if self._readings is not None else None
         if known is not None and known.fingerprint == fingerprint:
             return known
         self.headers_read += 1
         try:
             header = detect(find.path)
             is_companion = header is None and find.path.is_file() and is_gguf(find.path)
-            return _Reading(fingerprint, header, None, read_adapter(find.path) if is_companion else None)
+            return Reading(fingerprint, header, None, read_adapter(find.path) if is_companion else None)
         except FormatError as error:
             log.warning("%s", error.message)
             size = sum(size for _, size, _ in fingerprint)
             # Of the folders only those with SafeTensors are looked at closely enough to be found damaged.
             header = Header(format="gguf" if find.path.is_file() else "safetensors", size_bytes=size)
-            return _Reading(fingerprint, replace(header, quantization=find_quantization(find.path.name)), error.message)
+            return Reading(fingerprint, replace(header, quantization=find_quantization(find.path.name)), error.message)
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
