@@ -16,9 +16,9 @@ def find_backend(name: str) -> Callable[[], Backend]:
 
             return LlamaBackend
         if name == "llama-embedding":
-            from .llama_embedding import LlamaEmbeddingBackend
+            from .llama_embedding import open_backend as open_llama_embedding
 
-            return LlamaEmbeddingBackend
+            return open_llama_embedding
         if name == "mlx":
             from .mlx import open_backend as open_mlx
 

@@ -11,12 +11,12 @@ import numpy as np
 from llama_cpp import llama_cpp as native
 
 from ...frames import LoadOptions
+from ..vectors.matryoshka import Vector
+from ..vectors.packing import ComputeError, Interrupted
 from .backend import LoadError
 from .llama_abort import AbortFlag
 from .llama_log import LlamaLog
 from .llama_weights import count_usable_cores, read_fact
-from .matryoshka import Vector
-from .packing import ComputeError, Interrupted
 
 MOST_SEQUENCES = 64
 """In one batch."""

@@ -32,7 +32,8 @@ from impetus.runtime.questions import (
 )
 from impetus.runtime.request import GenerateRequest, TextPrompt
 from impetus.runtime.worker.backends.backend import PromptTooLong, Refusal, Work
-from impetus.runtime.worker.backends.llama_embedding import LlamaEmbeddingBackend
+from impetus.runtime.worker.backends.llama_embedding import open_backend
+from impetus.runtime.worker.vectors.vector_backend import VectorBackend
 
 pytestmark = pytest.mark.engine
 
@@ -52,7 +53,7 @@ TEXTS = (
 class Loaded:
     """A backend with its model, and a way to ask it."""
 
-    backend: LlamaEmbeddingBackend
+    backend: VectorBackend
     slices: int = 0
 
     def ask(self, question: Question, kind: type[Kind]) -> Kind:
@@ -82,10 +83,10 @@ Load = Callable[..., Loaded]
 
 @pytest.fixture(scope="module")
 def load() -> Iterator[Load]:
-    backends: list[LlamaEmbeddingBackend] = []
+    backends: list[VectorBackend] = []
 
     def open_one(path: Path, **options: int) -> Loaded:
-        backend = LlamaEmbeddingBackend()
+        backend = open_backend()
         backend.load(str(path), LoadOptions(threads=1, **options), lambda _: None)  # type: ignore[arg-type]
         backends.append(backend)
         return Loaded(backend)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from impetus.runtime.worker.backends.matryoshka import Vector
-from impetus.runtime.worker.backends.packing import ComputeError, Interrupted, Job, Packer
+from impetus.runtime.worker.vectors.matryoshka import Vector
+from impetus.runtime.worker.vectors.packing import ComputeError, Interrupted, Job, Packer
 
 
 class Adder:

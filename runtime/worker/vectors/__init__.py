@@ -1,0 +1,1 @@
+"""What all engines have in common that give vectors or scores instead of text."""
