@@ -8,7 +8,13 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-_TORCH_TABLE = "\nMODEL_FOR_CAUSAL_LM_MAPPING_NAMES = "
+from ..formats.header import Ability
+
+_TORCH_TABLES: dict[Ability, str] = {
+    "text": "\nMODEL_FOR_CAUSAL_LM_MAPPING_NAMES = ",
+    "embedding": "\nMODEL_MAPPING_NAMES = ",
+    "rerank": "\nMODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES = ",
+}
 _TORCH_ENTRY = re.compile(r'\("([^"]+)", "')
 _SHARED_SUFFIXES = (".so", ".dylib", ".dll")
 
@@ -25,9 +31,9 @@ def mlx_knows(architecture: str) -> bool:
     return f'"{architecture}":' in (package / "utils.py").read_text(encoding="utf-8")
 
 
-def torch_knows(architecture: str) -> bool:
-    """Whether transformers has a model of this type that writes text; code that comes with a model is never run."""
-    return architecture in _torch_names()
+def torch_knows(architecture: str, ability: Ability) -> bool:
+    """Whether transformers has a model of this type for this; code that comes with a model is never run."""
+    return architecture in _torch_names(ability)
 
 
 @cache
@@ -45,7 +51,7 @@ def llama_knows(architecture: str) -> bool:
 
 def nearest(architecture: str) -> str | None:
     """Names the known architecture whose name is most alike, and who knows it; None where none is alike."""
-    mlx, torch = _mlx_names(), _torch_names()
+    mlx, torch = _mlx_names(), _torch_names("text")
     found = get_close_matches(architecture, sorted(mlx | torch), n=1, cutoff=0.6)
     if not found:
         return None
@@ -54,13 +60,13 @@ def nearest(architecture: str) -> str | None:
 
 
 @cache
-def _torch_names() -> frozenset[str]:
-    """The types that transformers' AutoModelForCausalLM finds a class for."""
+def _torch_names(ability: Ability) -> frozenset[str]:
+    """The types that transformers' AutoModelForCausalLM and its like find a class for."""
     package = _folder("transformers")
     path = package / "models" / "auto" / "modeling_auto.py" if package is not None else None
     if path is None or not path.is_file():
         return frozenset()
-    table = path.read_text(encoding="utf-8").partition(_TORCH_TABLE)[2].partition("\n)\n")[0]
+    table = path.read_text(encoding="utf-8").partition(_TORCH_TABLES[ability])[2].partition("\n)\n")[0]
     return frozenset(_TORCH_ENTRY.findall(table))
 
 

@@ -12,11 +12,13 @@ from typing import Literal
 from ..formats.header import Format, Header
 from .architectures import llama_knows, mlx_knows, nearest, torch_knows
 
-EngineName = Literal["llama", "llama-embedding", "mlx", "torch", "onnx", "coreml", "echo", "scripted"]
+EngineName = Literal[
+    "llama", "llama-embedding", "mlx", "torch", "torch-embedding", "onnx", "onnx-embedding", "coreml", "echo", "scripted"
+]
 """The worker's backends, by the names it is started with."""
 
 SLOWEST_FIRST: tuple[EngineName, ...] = (
-    "coreml", "torch", "mlx", "llama", "llama-embedding", "onnx", "scripted", "echo"
+    "coreml", "torch", "torch-embedding", "mlx", "llama", "llama-embedding", "onnx", "onnx-embedding", "scripted", "echo"
 )  # fmt: skip
 """By how long their libraries take to import: from several seconds to nothing."""
 _NOT_SERVED = frozenset({"t5", "t5encoder", "wavtokenizer-dec"})
@@ -84,8 +86,14 @@ def _ways(header: Header, prefer: Preference) -> Iterator[_Way]:
             yield _Way(name, "llama.cpp", ("llama_cpp",), "", _problem_of_gguf, "GGUF files are llama.cpp's own")
         case "mlx":
             yield _mlx("MLX folders are MLX's own")
+        case "safetensors" | "pytorch" if header.ability != "text":
+            reason = f"torch computes models for {header.ability}"
+            yield _Way("torch-embedding", "torch", ("torch", "transformers"), "torch", _problem_of_encoder, reason)
         case "safetensors" | "pytorch":
             yield from _either(kind, prefer)
+        case "onnx" if header.ability != "text":
+            reason = "ONNX graphs are ONNX Runtime's own"
+            yield _Way("onnx-embedding", "ONNX Runtime", ("onnxruntime",), "onnx", lambda _: None, reason)
         case "onnx":
             yield _Way("onnx", "ONNX Runtime", ("onnxruntime",), "onnx", _writes_text, "ONNX graphs are ONNX Runtime's own")
         case "coreml":
@@ -151,9 +159,15 @@ def _problem_of_mlx(header: Header) -> str | None:
 
 def _problem_of_torch(header: Header) -> str | None:
     problem = _writes_text(header)
-    if problem is None and header.architecture is not None and not torch_knows(header.architecture):
+    if problem is None and header.architecture is not None and not torch_knows(header.architecture, "text"):
         return _unknown(header.architecture, "transformers")
     return problem
+
+
+def _problem_of_encoder(header: Header) -> str | None:
+    if header.architecture is not None and not torch_knows(header.architecture, header.ability):
+        return _unknown(header.architecture, "transformers")
+    return None
 
 
 def _unknown(architecture: str, who: str) -> str:
@@ -173,7 +187,7 @@ def _problem_of_coreml(header: Header) -> str | None:
 
 def _writes_text(header: Header) -> str | None:
     if header.ability != "text":
-        return f"only GGUF conversions are served of models for {header.ability}."
+        return f"models for {header.ability} are served from GGUF, SafeTensors, PyTorch and ONNX files."
     return None
 
 

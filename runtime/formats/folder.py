@@ -9,8 +9,10 @@ from typing import cast
 import msgspec
 
 from ..errors import FormatError
-from .header import Format, Header
+from .header import Ability, Format, Header
 
+_WITHOUT_HEAD = ("Model", "ForMaskedLM")
+"""How transformers names classes of models that end in states, or were trained to guess words that are hidden."""
 LARGEST_JSON_BYTES = 32 * 1024 * 1024
 
 
@@ -83,7 +85,25 @@ def to_header(folder: Path, format: Format, config: Mapping[str, object], size_b
         vocabulary_size=integer("vocab_size"),
         has_chat_template=_has_chat_template(folder),
         kv_bytes_per_token=kv_bytes,
+        ability=_ability(folder, config),
     )
+
+
+def _ability(folder: Path, config: Mapping[str, object]) -> Ability:
+    """Says what a model gives, by the class that it was saved from and by what sentence-transformers puts beside it."""
+    kinds = config.get("architectures")
+    kind = str(cast("list[object]", kinds)[0]) if isinstance(kinds, list) and kinds else ""
+    if kind.endswith("ForSequenceClassification") and _count_labels(config) == 1:
+        return "rerank"
+    if (folder / "modules.json").is_file() or kind.endswith(_WITHOUT_HEAD):
+        return "embedding"
+    return "text"
+
+
+def _count_labels(config: Mapping[str, object]) -> int:
+    labels = config.get("id2label", config.get("num_labels"))
+    # What says nothing has transformers' default.
+    return len(cast("dict[str, object]", labels)) if isinstance(labels, dict) else labels if isinstance(labels, int) else 2
 
 
 def _has_chat_template(folder: Path) -> bool | None:

@@ -17,6 +17,7 @@ from .footprint import footprint
 from .load_plan import MODELS_SHARE, LoadPlan, has_gpu, step_target
 from .plan_sequences import plan_sequences
 from .prefix_room import choose_prefix
+from .sequence_footprint import vector_footprint
 
 MOST_INPUT_TOKENS = 8192
 """Longer inputs of models that give vectors are served only where the settings ask for it."""
@@ -110,7 +111,7 @@ def _plan_vectors(
         max_sequences=config.max_sequences,
         gpu_layers=config.gpu_layers,
     )
-    needed = footprint(model.header, options).total_bytes
+    needed = (footprint if model.header.format == "gguf" else vector_footprint)(model.header, options).total_bytes
     options = msgspec.structs.replace(options, memory_limit_bytes=_memory_limit(model, profile, options, needed))
     why_longest = "inputs as long as the model allows" if longest is None else f"inputs of up to {longest} tokens"
     return LoadPlan(options, needed, (why_threads, why_longest))

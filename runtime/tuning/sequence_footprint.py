@@ -33,6 +33,18 @@ def sequence_footprint(header: Header, options: LoadOptions, engine_name: str) -
     )
 
 
+def vector_footprint(header: Header, options: LoadOptions) -> Footprint:
+    """Estimates what an encoder takes: its weights in single precision, and the rows of one batch."""
+    item_bytes = {"F32": 4, "F64": 8, "F16": 2, "BF16": 2}.get(header.quantization or "", 4)
+    rows = max(options.batch_tokens, options.context_length or 0) * (header.embedding_length or 1024)
+    engine_name = "onnx" if header.format == "onnx" else "torch"
+    return Footprint(
+        weights_bytes=header.size_bytes * _SINGLE_BYTES // min(item_bytes, _SINGLE_BYTES),
+        kv_bytes=0,
+        scratch_bytes=PROCESS_BYTES[engine_name] + rows * _SINGLE_BYTES * _ROWS_ALIVE,
+    )
+
+
 def weights_bytes(header: Header, options: LoadOptions) -> int:
     """What the weights take, quantized if the plan says so."""
     if options.weight_bits is None:

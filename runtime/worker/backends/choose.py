@@ -35,6 +35,14 @@ def find_backend(name: str) -> Callable[[], Backend]:
             from .torch import open_backend as open_torch
 
             return open_torch
+        if name == "torch-embedding":
+            from .torch_embedding import open_backend as open_torch_embedding
+
+            return open_torch_embedding
+        if name == "onnx-embedding":
+            from .onnx_embedding import open_backend as open_onnx_embedding
+
+            return open_onnx_embedding
         if name == "echo":
             from .echo import EchoBackend
 

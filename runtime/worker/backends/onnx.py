@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
-import onnxruntime as _onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
 from ...frames import LoadOptions
 from ..sequences.runner import Logits, Opened, Turn
 from ..sequences.sequence_backend import SequenceBackend
 from .backend import LoadError
 from .onnx_graph import Graph, find_graph, read_config, read_graph
+from .onnx_library import ENGINE, open_session
 from .onnx_states import Batch, OnnxState, empty_planes, make_room, read_positions, write_positions
 
-onnxruntime = cast("Any", _onnxruntime)
-
-ENGINE = f"ONNX Runtime {version('onnxruntime')}"
 DEFAULT_CONTEXT = 4096
 MOST_LOGITS_BYTES = 64 << 20
 """Graphs give scores for every token of a prompt, wanted or not."""
@@ -40,15 +36,8 @@ class OnnxRunner:
     def open(self, path: Path, options: LoadOptions, on_progress: Callable[[float], None]) -> Opened:
         """Loads a folder's graph, or a graph; raises LoadError."""
         graph, folder = find_graph(path)
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = options.threads or 0
-        settings.inter_op_num_threads = 1
-        settings.log_severity_level = 3
         on_progress(0.1)
-        try:
-            self._session = onnxruntime.InferenceSession(str(graph), settings, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its errors share no class
-            raise LoadError(_explain(error, graph)) from error
+        self._session = open_session(graph, options)
         on_progress(0.9)
         config = read_config(folder)
         self._graph = read_graph(self._session, graph, config)
@@ -198,13 +187,6 @@ class OnnxRunner:
     def _settle(self, state: OnnxState) -> None:
         if self._batch.holds(state):
             self._batch.dissolve()
-
-
-def _explain(error: Exception, graph: Path) -> str:
-    text = " ".join(str(error).split())
-    if "External data path" in text or "escapes" in text or "outside" in text:
-        return f"'{graph.name}' names data outside of its folder, which is never read: {text[:300]}"
-    return f"ONNX Runtime cannot load '{graph.name}': {text[:400]}"
 
 
 def open_backend() -> SequenceBackend[OnnxState]:

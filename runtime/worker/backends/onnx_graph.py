@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,13 +13,13 @@ import numpy as np
 
 from ..sequences.folder_vocabulary import read_json
 from .backend import LoadError
+from .onnx_library import TYPES
 
 _PREFERRED = ("q4", "q4f16", "bnb4", "int8", "quantized", "uint8", "", "fp16")
 """Variants as their files are named, the best for a CPU first: what moves the fewest bytes for a token is the fastest, and
 16 bits are what a CPU has no arithmetic for. "" is full precision."""
 _PAST = re.compile(r"past.*?(\d+)\.(?:decoder\.)?(key|value)$")
 _PRESENT = re.compile(r"present.*?(\d+)\.(?:decoder\.)?(key|value)$")
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _SHARING_OPERATOR = b"GroupQueryAttention"
 """It writes new keys and values behind the old ones in the same buffer, and takes rows of different lengths."""
 
@@ -53,11 +53,12 @@ class Graph:
     rows: int
 
 
-def find_graph(path: Path) -> tuple[Path, Path]:
+def find_graph(path: Path, *, preferred: Sequence[str] = _PREFERRED) -> tuple[Path, Path]:
     """Finds the graph to run and the folder that it belongs to.
 
     Args:
         path: a folder in the layout of onnxruntime-genai, transformers.js or optimum, or a graph.
+        preferred: the variants in the order that they are looked for.
 
     Raises:
         LoadError: there is none.
@@ -74,12 +75,12 @@ def find_graph(path: Path) -> tuple[Path, Path]:
             return path / named, path
         raise LoadError(f"'{named}', which genai_config.json names, is missing. Download it again.")
     for stem in ("decoder_model_merged", "model"):
-        for variant in _PREFERRED:
+        for variant in preferred:
             name = f"{stem}_{variant}.onnx" if variant else f"{stem}.onnx"
             for place in (path / "onnx", path):
                 if (place / name).is_file():
                     return place / name, path
-    raise LoadError("it has no graph that writes text: none is named model.onnx or decoder_model_merged.onnx.")
+    raise LoadError("it has no graph that can be run: none is named model.onnx or decoder_model_merged.onnx.")
 
 
 def read_graph(session: Any, graph: Path, config: Mapping[str, object]) -> Graph:
@@ -105,17 +106,17 @@ def read_graph(session: Any, graph: Path, config: Mapping[str, object]) -> Graph
             raise LoadError(f"'{graph.name}' keeps keys and values in {len(shape)} dimensions; 4 are needed.")
         places.append(Place(past[key], present[key], *_sizes(shape, config)))
     kind = inputs[next(iter(past.values()))].type
-    if kind not in _TYPES:
+    if kind not in TYPES:
         raise LoadError(f"'{graph.name}' keeps keys and values as {kind}, which is not served.")
     rows = outputs[logits].shape[-1]
     return Graph(
         places=tuple(places),
-        dtype=_TYPES[kind],
+        dtype=TYPES[kind],
         positions="position_ids" in inputs,
         branch="use_cache_branch" in inputs,
         shares="position_ids" not in inputs and _mentions(graph, _SHARING_OPERATOR),
         logits=logits,
-        logits_dtype=_TYPES.get(outputs[logits].type, np.float32),
+        logits_dtype=TYPES.get(outputs[logits].type, np.float32),
         rows=rows if isinstance(rows, int) else _integer(config, "vocab_size"),
     )
 

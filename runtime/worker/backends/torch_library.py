@@ -12,12 +12,16 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch as _torch  # pyright: ignore[reportMissingImports]
+from transformers import AutoModel as _AutoEncoder  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
 from transformers import AutoModelForCausalLM as _AutoModel  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
+from transformers import AutoModelForSequenceClassification as _AutoRanker  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
 from transformers.cache_utils import DynamicCache as _DynamicCache  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
 from transformers.cache_utils import DynamicLayer as _DynamicLayer  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
 
 torch = cast("Any", _torch)
 AutoModel = cast("Any", _AutoModel)
+AutoEncoder = cast("Any", _AutoEncoder)
+AutoRanker = cast("Any", _AutoRanker)
 DynamicCache = cast("Any", _DynamicCache)
 DynamicLayer = cast("Any", _DynamicLayer)
 

@@ -14,8 +14,17 @@ from .torch_library import AutoModel
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 
 
-def open_weights(folder: Path, device: str, on_progress: Callable[[float], None]) -> tuple[Any, tuple[Path, ...]]:
-    """Loads a model in the precision of its files.
+def open_weights(
+    folder: Path, device: str, on_progress: Callable[[float], None], *, by: Any = AutoModel, kind: str = "auto"
+) -> tuple[Any, tuple[Path, ...]]:
+    """Loads a model.
+
+    Args:
+        folder: where it lies.
+        device: what computes it.
+        on_progress: told of parts of the whole.
+        by: transformers' class that finds the right one.
+        kind: of numbers, by torch's name; "auto" is that of the files.
 
     Returns:
         transformers' model, and its files.
@@ -25,9 +34,9 @@ def open_weights(folder: Path, device: str, on_progress: Callable[[float], None]
     """
     files = tuple(sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES and path.is_file()))
     try:
-        model = AutoModel.from_pretrained(
+        model = by.from_pretrained(
             str(folder),
-            dtype="auto",
+            dtype=kind,
             local_files_only=True,
             trust_remote_code=False,
             attn_implementation="sdpa",

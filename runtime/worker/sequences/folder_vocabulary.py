@@ -40,7 +40,7 @@ class FolderVocabulary:
 
     def __init__(self, folder: Path, *, rows: int | None = None) -> None:
         self._tokenizer = _open(folder)
-        settings = read_json(folder / "tokenizer_config.json")
+        self._settings = settings = read_json(folder / "tokenizer_config.json")
         config = read_json(folder / "config.json")
         generation = read_json(folder / "generation_config.json")
         self._decoder = str(json.loads(self._tokenizer.to_str()).get("decoder") or "")
@@ -76,6 +76,18 @@ class FolderVocabulary:
         """Cuts text into tokens; see `Vocabulary.tokenize`."""
         self._tokenizer.encode_special_tokens = not control
         return self._encode(text.encode("utf-8", "replace").decode(), whole=whole)
+
+    def pair(self, first: str, second: str) -> list[int]:
+        """Puts two texts together as the tokenizer does with pairs; texts of control tokens stay texts."""
+        self._tokenizer.encode_special_tokens = True
+        first, second = (text.encode("utf-8", "replace").decode() for text in (first, second))
+        ids = self._tokenizer.encode(first, second).ids
+        return [number for number in ids if number < self.size]
+
+    @property
+    def separator(self) -> int | None:
+        """The token that ends the first text of a pair, or None."""
+        return self._named(self._settings.get("sep_token"))
 
     def piece(self, token: int) -> bytes:
         """The bytes of a token as shown to a reader; b"" for a control token."""
@@ -173,9 +185,13 @@ def _open(folder: Path) -> Tokenizer:
     path = folder / "tokenizer.json"
     if path.is_file():
         try:
-            return Tokenizer.from_file(str(path))
+            tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises plain Exceptions
             raise LoadError(f"{path.name} cannot be read: {error}. Download it again.") from error
+        # Some files say, from their training, that every text is to be cut or filled up to one length.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
     return _convert(folder)
 
 

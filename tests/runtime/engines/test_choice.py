@@ -55,7 +55,7 @@ def test_each_format_goes_to_its_fastest_engine(
     monkeypatch.setattr(choice.sys, "platform", platform)
     monkeypatch.setattr(choice, "_is_installed", lambda package: True)
     monkeypatch.setattr(choice, "mlx_knows", lambda architecture: architecture == "llama")
-    monkeypatch.setattr(choice, "torch_knows", lambda architecture: architecture == "llama")
+    monkeypatch.setattr(choice, "torch_knows", lambda architecture, ability: architecture == "llama")
     chosen = choose_engine(Header(format=kind, size_bytes=1, architecture="llama"))
     assert (chosen.engine, chosen.problem) == (engine, None)
 
@@ -64,7 +64,7 @@ def test_each_format_goes_to_its_fastest_engine(
 def test_the_settings_choose_where_two_could(prefer: choice.Preference, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "_is_installed", lambda package: True)
     monkeypatch.setattr(choice, "mlx_knows", lambda architecture: True)
-    monkeypatch.setattr(choice, "torch_knows", lambda architecture: True)
+    monkeypatch.setattr(choice, "torch_knows", lambda architecture, ability: True)
     chosen = choose_engine(Header(format="pytorch", size_bytes=1, architecture="llama"), prefer)
     assert chosen.engine == prefer
     assert "as the settings say" in chosen.reason
@@ -74,7 +74,7 @@ def test_what_mlx_lacks_goes_to_torch_and_says_why(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(choice.sys, "platform", "darwin")
     monkeypatch.setattr(choice, "_is_installed", lambda package: True)
     monkeypatch.setattr(choice, "mlx_knows", lambda architecture: False)
-    monkeypatch.setattr(choice, "torch_knows", lambda architecture: True)
+    monkeypatch.setattr(choice, "torch_knows", lambda architecture, ability: True)
     chosen = choose_engine(Header(format="safetensors", size_bytes=1, architecture="novel"))
     assert chosen.engine == "torch"
     assert "'novel'" in chosen.reason
@@ -127,8 +127,10 @@ def test_what_engines_know_is_read_off_their_files() -> None:
         assert not architectures.mlx_knows("llama_nine")
     if find_spec("transformers") is not None:
         mapping = import_module("transformers.models.auto.modeling_auto").MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-        assert all(architectures.torch_knows(name) for name in mapping)
-        assert not architectures.torch_knows("bert-nine")
+        assert all(architectures.torch_knows(name, "text") for name in mapping)
+        assert not architectures.torch_knows("bert-nine", "embedding")
+        assert architectures.torch_knows("bert", "embedding")
+        assert architectures.torch_knows("xlm-roberta", "rerank")
 
 
 def test_choosing_imports_no_engine() -> None:

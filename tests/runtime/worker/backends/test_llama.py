@@ -17,6 +17,8 @@ from impetus.runtime.request import ChatPrompt, GenerateRequest, Message, Sampli
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
 SKY = chat("Why is the sky blue?", sampling=GREEDY, max_tokens=24)
+JAPAN = chat("What is the capital of Japan?", sampling=GREEDY, max_tokens=24)
+"""Has one answer far ahead of any other, so that no CPU's rounding changes it; the first words about the sky are a close race."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -49,9 +51,8 @@ async def test_it_says_how_it_holds_the_model(engine: Engine) -> None:
 
 
 async def test_greedy_text_is_sensible_and_stable(engine: Engine) -> None:
+    assert (await answer(engine, JAPAN)).text.startswith("The capital of Japan is Tokyo")
     first = await answer(engine, SKY)
-    assert first.text.startswith("The sky is blue because")
-    assert "Rayleigh" in first.text.replace(" ", "")
     assert (first.done.completion_tokens, first.done.reason) == (24, "length")
     assert (await answer(engine, SKY)).text == first.text
 
@@ -82,11 +83,11 @@ async def test_a_late_one_joins_the_running_ones(engine: Engine) -> None:
     async with aclosing(engine.generate(chat("Count to a thousand.", sampling=GREEDY, max_tokens=400))) as long:
         await anext(long)
         await anext(long)
-        late = asyncio.create_task(answer(engine, SKY))
+        late = asyncio.create_task(answer(engine, JAPAN))
         async for _ in long:
             if late.done():
                 break
-        assert late.result().text.startswith("The sky is blue")
+        assert late.result().text.startswith("The capital of Japan is Tokyo")
     stats = await engine.until(running=0)
     assert stats.kv_used_tokens == 0
 
