@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
 SKY = chat("Why is the sky blue?", sampling=GREEDY, max_tokens=24)
 JAPAN = chat("What is the capital of Japan?", sampling=GREEDY, max_tokens=24)
-"""Has one answer far ahead of any other, so that no CPU's rounding changes it; the first words about the sky are a close race."""
+"""Has one answer far ahead of any other, so that no CPU's rounding changes it; those about the sky are a close race."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
