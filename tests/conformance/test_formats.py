@@ -131,12 +131,17 @@ def running_server(folder: Path, prefer: str, *, max_loaded: int = 0, fresh: boo
                 (models / file.name).symlink_to(file)
         elif name != "reference":
             (models / f"SmolLM2-{name}").symlink_to(path)
+    with serve_folder(
+        folder, f"max_loaded = {max_loaded or 3}\n", f'[engine]\nprefer = "{prefer}"\ncontext_length = 1024\n'
+    ) as server:
+        yield server
+
+
+@contextmanager
+def serve_folder(folder: Path, models: str = "", more: str = "") -> Iterator[Server]:
+    """Starts a server over the models in a folder's folder `models`, with further settings."""
     settings = folder / "impetus.toml"
-    settings.write_text(
-        "[models]\nstarter = false\nhuggingface_cache = false\nload_at_start = false\n"
-        f"max_loaded = {max_loaded or 3}\n"
-        f'[engine]\nprefer = "{prefer}"\ncontext_length = 1024\n'
-    )
+    settings.write_text(f"[models]\nstarter = false\nhuggingface_cache = false\nload_at_start = false\n{models}{more}")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
