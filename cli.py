@@ -166,7 +166,14 @@ def _ls(invocation: Invocation) -> int:
         _write_json(lines)
         return 0
     rows = [
-        (line.id, line.format, line.quantization or "?", _gigabytes(line.size_bytes), line.store, line.problem or "")
+        (
+            f"{'└ ' if line.variant_of else ''}{line.id}",
+            line.format,
+            line.quantization or "?",
+            _gigabytes(line.size_bytes),
+            line.store,
+            line.problem or "",
+        )
         for line in lines
     ]
     _write_table(("MODEL", "FORMAT", "QUANT", "SIZE", "WHERE", "PROBLEM"), rows)

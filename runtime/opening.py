@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..hw.probes.choose import choose_probe
 from .config import Config
-from .engines.choice import explain_problem
+from .engines.choice import explain_problem, rank_format
 from .home import Home
 from .logbook import LogBook
 from .models.header_cache import FILE_NAME, HeaderCache
@@ -77,6 +77,7 @@ def open_registry(config: Config, home: Home, environment: Mapping[str, str], *,
         stores,
         builtin=builtin,
         explain_problem=partial(explain_problem, prefer=config.engine.prefer),
+        rank=partial(rank_format, prefer=config.engine.prefer),
         headers=HeaderCache(home.cache_dir / FILE_NAME),
     )
 

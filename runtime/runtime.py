@@ -223,7 +223,7 @@ class Runtime:
 
     async def rescan(self) -> None:
         """Looks again at what lies on the disk."""
-        self._models = tuple(sorted(await asyncio.to_thread(self._registry.scan), key=lambda model: model.id.lower()))
+        self._models = await asyncio.to_thread(self._registry.scan)
         await self._plan_contexts()
         self.scanned.set()
         self._residency.review_standby()

@@ -178,7 +178,10 @@ def model_rows(statuses: Iterable[ModelStatus], process_bytes: Mapping[int, int]
             Row(
                 status.model.id,
                 (
-                    Cell(status.model.id, "strong" if status.state == "ready" else ""),
+                    Cell(
+                        f"{'└ ' if status.model.variant_of else ''}{status.model.id}",
+                        "strong" if status.state == "ready" else "",
+                    ),
                     Cell(header.format, "dim"),
                     Cell(header.quantization or NOTHING, "dim"),
                     Cell(size(header.size_bytes)),
@@ -211,6 +214,8 @@ def model_facts(status: ModelStatus) -> tuple[tuple[str, str, str], ...]:
         ("model", " · ".join(part for part in shape if part), ""),
         ("file", f"{status.model.path} ({size(header.size_bytes)}, from {STORES[status.model.store]})", "dim"),
     ]
+    if status.model.variant_of is not None:
+        facts.append(("copy", f"of {status.model.variant_of}, which is served better here", "dim"))
     if header.format == "echo":
         facts[1:] = [("model", "repeats what it is told; for tests and for measuring", "")]
     if status.engine is not None:

@@ -76,6 +76,8 @@ class ModelEntry(msgspec.Struct, frozen=True):
     """Why it cannot be served here."""
     vision: bool
     """Whether it takes pictures."""
+    variant_of: str | None
+    """The same model in a form that is served better here; null for the best one, and the only one."""
 
 
 class RequestEntry(msgspec.Struct, frozen=True):
@@ -194,6 +196,7 @@ def to_model_entry(status: ModelStatus) -> ModelEntry:
         failure=status.failure,
         problem=model.problem,
         vision=model.projector is not None,
+        variant_of=model.variant_of,
     )
 
 

@@ -77,6 +77,13 @@ def explain_problem(header: Header, prefer: Preference = "auto") -> str | None:
     return choose_engine(header, prefer).problem
 
 
+def rank_format(header: Header, prefer: Preference = "auto") -> int:
+    """Says how well a format is served here, by how fast its engine is; the lowest is the best."""
+    fastest = ("mlx", "llama", "coreml", "onnx", "torch") if sys.platform == "darwin" else ("llama", "onnx", "torch", "mlx")
+    engine = (choose_engine(header, prefer).engine or "").removesuffix("-embedding")
+    return fastest.index(engine) if engine in fastest else len(fastest)
+
+
 def _ways(header: Header, prefer: Preference) -> Iterator[_Way]:
     """Gives the engines for a format, the fastest first."""
     kind: Format = header.format

@@ -25,6 +25,8 @@ class ModelLine(msgspec.Struct, frozen=True):
     path: str
     problem: str | None
     """Why it cannot be served here; null where it can."""
+    variant_of: str | None
+    """The id of the same model in a form that is served better here; null for the best one, and the only one."""
 
     @classmethod
     def of(cls, model: Model) -> Self:
@@ -41,4 +43,5 @@ class ModelLine(msgspec.Struct, frozen=True):
             store=model.store,
             path=str(model.path),
             problem=model.problem,
+            variant_of=model.variant_of,
         )

@@ -36,6 +36,8 @@ class Model:
     """None where it takes no pictures."""
     repo: str | None = None
     """"owner/repo" on the Hub, where its place on the disk says so."""
+    variant_of: str | None = None
+    """The id of the same model in a form that is served better here; None for the best one, and the only one."""
 
 
 @dataclass(frozen=True, slots=True)

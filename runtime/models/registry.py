@@ -20,6 +20,7 @@ from .model import Model, StoreName
 from .projectors import Projectors
 from .quantization import find_quantization
 from .stores import Find, Store
+from .variants import base_name, gather_variants
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class Registry:
         builtin: Sequence[Model] = (),
         explain_problem: Callable[[Header], str | None] = lambda _: None,
         headers: HeaderCache | None = None,
+        rank: Callable[[Header], int] = lambda _: 0,
     ) -> None:
         """Puts it together; nothing is looked at yet.
 
@@ -85,12 +87,14 @@ class Registry:
             stores: where models lie.
             builtin: models that lie nowhere.
             explain_problem: says why a model cannot be served here; None where it can.
+            rank: how well a format is served here, the lowest best; of copies of one model that one comes first.
             headers: remembers what was read from one start to the next.
         """
         self._stores = tuple(stores)
         self._builtin = tuple(builtin)
         self._explain_problem = explain_problem
         self._headers = headers
+        self._rank = rank
         self._readings: dict[Path, Reading] | None = None
         """What the last scan read; None before the first."""
         self._ids: dict[Path, str] = {}
@@ -104,7 +108,7 @@ class Registry:
 
     @property
     def models(self) -> tuple[Model, ...]:
-        """What the last scan found, sorted by id."""
+        """What the last scan found, sorted by id, but the copies of one model together."""
         return tuple(self._models.values())
 
     @property
@@ -131,11 +135,12 @@ class Registry:
         ]
         models += self._builtin
         self._ids = ids
-        self._models = {model.id: model for model in sorted(models, key=lambda model: (model.id.casefold(), model.id))}
+        self._models = {model.id: model for model in gather_variants(models, lambda model: self._rank(model.header))}
         return self.models
 
     def resolve(self, name: str) -> Model:
-        """Finds a model by its id, else without regard to case, else by a beginning that only one id has.
+        """Finds a model by its id, else without regard to case, else the best copy of the model that is called so, else by a
+        beginning that only one id has.
 
         Raises:
             UnknownModel: there is none, or several begin so.
@@ -147,6 +152,9 @@ class Registry:
         same = [model for id_, model in models.items() if id_.casefold() == folded]
         if len(same) == 1:
             return same[0]
+        copies = [model for model in models.values() if base_name(model.id).casefold() == folded]
+        if copies and len({model.variant_of or model.id for model in copies}) == 1:
+            return next(model for model in copies if model.variant_of is None)
         starting = [model for id_, model in models.items() if folded and id_.casefold().startswith(folded)]
         if len(starting) == 1:
             return starting[0]

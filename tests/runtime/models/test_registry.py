@@ -210,7 +210,7 @@ def test_a_model_keeps_its_id_when_another_of_its_name_comes(tmp_path: Path) -> 
     registry = in_folder(tmp_path)
     assert ids(registry) == ["Qwen3-Q4_0"]
     write(tmp_path / "alpha" / "r" / "Qwen3-Q4_0.gguf", named("another"))
-    assert ids(registry) == ["alpha/Qwen3-Q4_0", "Qwen3-Q4_0"]
+    assert ids(registry) == ["Qwen3-Q4_0", "alpha/Qwen3-Q4_0"]
     assert registry.resolve("Qwen3-Q4_0").path.parts[-3] == "beta"
 
 
@@ -304,3 +304,18 @@ def test_an_unreadable_folder_hides_only_itself(tmp_path: Path, caplog: pytest.L
             assert ids(in_folder(tmp_path)) == ["A"]
     finally:
         (tmp_path / "locked").chmod(0o755)
+
+
+def test_the_name_of_a_model_without_its_form_finds_the_best_copy(tmp_path: Path) -> None:
+    for name in ("Zebra-7B-Q8_0", "Zebra-7B-Q4_K_M", "Zebra-70B-Q4_0"):
+        (tmp_path / f"{name}.gguf").write_bytes(make_gguf())
+    registry = Registry([FolderStore(tmp_path)])
+    assert [(model.id, model.variant_of) for model in registry.scan()] == [
+        ("Zebra-70B-Q4_0", None),
+        ("Zebra-7B-Q4_K_M", None),
+        ("Zebra-7B-Q8_0", "Zebra-7B-Q4_K_M"),
+    ]
+    assert registry.resolve("zebra-7b").id == "Zebra-7B-Q4_K_M"
+    assert registry.resolve("Zebra-7B-Q8").id == "Zebra-7B-Q8_0"
+    with pytest.raises(UnknownModel):
+        registry.resolve("Zebra-7")
