@@ -1,6 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
+
+# What a developer set for their own downloads is no business of the tests; huggingface_hub reads it once, on import.
+for name in ("HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"):
+    os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -101,6 +101,10 @@ class WorkerProcess:
         self._signal(signal.SIGKILL)
         try:
             await self._has_ended(LEAVE_S)
+        except asyncio.CancelledError:
+            # A killed process is gone in no time; left alone it would stay behind as a zombie where the loop ends now.
+            await self._has_ended(LEAVE_S)
+            raise
         finally:
             self._transport.close()
 

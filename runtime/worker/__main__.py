@@ -22,11 +22,15 @@ PROGRESS_EVERY_S = 0.1
 READ_SHARE = 0.95
 """As far as reading goes; the rest is memory for contexts and the first computation."""
 
+LIBRARIES = {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
+"""Read by the engines' libraries when they are imported: no bars in a log that nobody watches, no look at the internet."""
+
 log = logging.getLogger("impetus.worker")
 
 
 def main() -> None:
     """Loads the model that it is told to, and serves it until it is told to leave."""
+    os.environ.update(LIBRARIES)
     source, outlet = take_over_pipes()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     inbox = start_reader(source)

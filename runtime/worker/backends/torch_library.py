@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from importlib.metadata import version
 from typing import Any, cast
-
-# Before the import: its bars would be written to a log that nobody watches.
-os.environ.setdefault("TQDM_DISABLE", "1")
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch as _torch  # pyright: ignore[reportMissingImports]
 from transformers import AutoModel as _AutoEncoder  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
