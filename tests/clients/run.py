@@ -16,6 +16,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def main() -> int:
     parser.add_argument("--server", help="a server that runs already")
     parser.add_argument("--model", default="scripted")
     parser.add_argument("--limit", type=float, default=300, help="seconds that a client may take")
+    parser.add_argument("--tries", type=int, default=1, help="how often a client may fail but the last time")
     parser.add_argument("--list", action="store_true", help="only name the clients")
     parser.add_argument("--trial", choices=list(TRIALS), help="what goes wrong on purpose, for the agents")
     parser.add_argument("--together", type=int, default=2, help="how many agents are tried at the same time")
@@ -65,27 +67,39 @@ def main() -> int:
         with given or scripted_server(Path(folder)) as root, refusing_proxy() as proxy:
             for name in names:
                 try:
-                    outcome = run_client(
-                        Path(folder) / name,
-                        known[name],
-                        root=root,
-                        model=options.model,
-                        task=TASK,
-                        proxy=proxy,
-                        limit_s=options.limit,
+                    problems = _try(
+                        name,
+                        lambda name=name: run_client(
+                            Path(folder) / name,
+                            known[name],
+                            root=root,
+                            model=options.model,
+                            task=TASK,
+                            proxy=proxy,
+                            limit_s=options.limit,
+                        ),
+                        tries=options.tries,
                     )
                 except NotInstalled as error:
                     print(f"left out  {name:24} {error}", flush=True)
                     continue
-                problem = _problem(name, outcome)
-                failed += problem is not None
-                print(
-                    f"{'passed' if problem is None else 'FAILED':9} {name:24} {outcome.took_s:5.1f} s  {problem or ''}",
-                    flush=True,
-                )
+                failed += len(problems) == options.tries
                 shutil.rmtree(Path(folder) / name, ignore_errors=True)
     print(f"{failed} of {len(names)} clients failed")
     return 1 if failed else 0
+
+
+def _try(name: str, run: Callable[[], Outcome], *, tries: int) -> list[str]:
+    """Runs a client until it did its task; prints each run, and gives what went wrong in those before."""
+    problems: list[str] = []
+    while len(problems) < tries:
+        outcome = run()
+        problem = _problem(name, outcome)
+        print(f"{'passed' if problem is None else 'FAILED':9} {name:24} {outcome.took_s:5.1f} s  {problem or ''}", flush=True)
+        if problem is None:
+            break
+        problems.append(problem)
+    return problems
 
 
 def _problem(name: str, outcome: Outcome) -> str | None:
