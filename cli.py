@@ -87,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--url", metavar="URL", help="the server to try; without it, the one that runs here")
     doctor.add_argument("--model", metavar="ID", help="the model to try; without it, one that is in memory")
     doctor.add_argument("--json", action="store_true", help="as JSON")
+    hardware = add("hardware", _hardware, "show what this machine is and how hard it works, each fact with its source")
+    hardware.add_argument("--replay", type=Path, metavar="RECORDING", help="of the machine in a recording instead")
+    hardware.add_argument("--json", action="store_true", help="as JSON")
     cache = add("cache", _cache_ls, "list or delete the computed prompts on the disk")
     actions = cache.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = actions.add_parser("ls", parents=[settings], help="list what is kept of each model")
@@ -258,6 +261,30 @@ def _doctor(invocation: Invocation) -> int:
     return 1 if any(check.verdict == "fail" for check in checks) else 0
 
 
+def _hardware(invocation: Invocation) -> int:
+    from .hw.detector import HardwareDetector
+    from .hw.override import to_override
+    from .hw.probes.choose import choose_probe, open_recording
+    from .hw.report import to_report, to_rows
+
+    recording: Path | None = invocation.options.replay
+    try:
+        probe = open_recording(recording) if recording is not None else choose_probe()
+    except OSError as error:
+        raise InvalidRequest(f"{recording} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
+    # What is stated of this machine says nothing of a recorded one.
+    override = to_override(invocation.config.hardware.stated()) if recording is None else None
+    profile = HardwareDetector(probe, override).detect()
+    sample = probe.read_sample(())
+    if invocation.options.json:
+        _write_json(to_report(profile, sample))
+    else:
+        _write_table(("FACT", "VALUE", "SOURCE"), to_rows(profile, sample))
+    return 0
+
+
 def _server_url(invocation: Invocation) -> str:
     from .runtime.presence import find_servers
 
@@ -297,7 +324,7 @@ async def _watch_pull(reference: str, folder: Path, endpoint: str | None) -> int
     return 1
 
 
-def _write_json(values: Sequence[msgspec.Struct]) -> None:
+def _write_json(values: msgspec.Struct | Sequence[msgspec.Struct]) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(values).decode(), indent=2) + "\n")
 
 

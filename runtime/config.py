@@ -114,6 +114,36 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class HardwareOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Facts of the machine that win over what is read; the names are those of `impetus hardware --json`."""
+
+    brand: str | None = None
+    model: str | None = None
+    generation: Annotated[int, Meta(ge=1, le=99)] | None = None
+    tier: str | None = None
+    levels: list[tuple[str, Annotated[int, Meta(ge=1, le=4096)]]] = []
+    ncpu: Annotated[int, Meta(ge=1, le=4096)] | None = None
+    gpu_cores: Annotated[int, Meta(ge=1, le=4096)] | None = None
+    memory_bytes: Annotated[int, Meta(ge=1 << 28)] | None = None
+    bandwidth_gbs: Annotated[float, Meta(gt=0)] | None = None
+    working_set_bytes: Annotated[int, Meta(ge=1 << 28)] | None = None
+    max_buffer_bytes: Annotated[int, Meta(ge=1 << 28)] | None = None
+    macos: str | None = None
+    virtual: bool | None = None
+    rosetta: bool | None = None
+    fanless: bool | None = None
+
+
+class HardwareConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is known better than it can be read."""
+
+    override: HardwareOverride = HardwareOverride()
+
+    def stated(self) -> dict[str, object]:
+        """Gives the facts that are stated, by their names."""
+        return msgspec.to_builtins(self.override)
+
+
 class AliasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a further name for a model stands for."""
 
@@ -133,6 +163,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hub: HubConfig = HubConfig()
     dashboard: DashboardConfig = DashboardConfig()
     log: LogConfig = LogConfig()
+    hardware: HardwareConfig = HardwareConfig()
     aliases: dict[str, AliasConfig] = {}
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from ..hw.detector import HardwareDetector
 from ..hw.monitor import Monitor
+from ..hw.override import to_override
 from ..hw.probes.probe import Probe
 from ..hw.profile import CapabilityProfile
 from .abilities import ability_for, check_ability
@@ -366,7 +367,7 @@ class Runtime:
     async def _start(self) -> None:
         await asyncio.to_thread(self._made_aliases.read)
         self._names.add_made(self._made_aliases.all)
-        detector = HardwareDetector(self._probe)
+        detector = HardwareDetector(self._probe, to_override(self.config.hardware.stated()))
         self.profile, _ = await asyncio.gather(asyncio.to_thread(detector.detect), self.rescan())
         await self._plan_contexts()
         self._changed()
