@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add("ls", _ls, "list the models on this machine").add_argument("--json", action="store_true", help="as JSON")
     add("ps", _ps, "list the models in memory").add_argument("--json", action="store_true", help="as JSON")
     pull = add("pull", _pull, "download a model from the Hugging Face Hub (needs the internet)")
-    pull.add_argument("reference", metavar="OWNER/REPO[:FILE or QUANTIZATION]")
+    pull.add_argument("reference", metavar="OWNER/REPO[:QUANTIZATION, FORMAT or FILE]")
     add("load", _load, "bring a model into the running server's memory").add_argument("model", metavar="ID")
     add("unload", _unload, "take a model out of the running server's memory").add_argument("model", metavar="ID")
     doctor = add("doctor", _doctor, "check this machine, and try each client's ways with the running server")
@@ -270,19 +271,22 @@ def _server_url(invocation: Invocation) -> str:
 def _pull(invocation: Invocation) -> int:
     from .runtime.opening import models_folder
 
-    folder = models_folder(invocation.config, invocation.home)
-    return asyncio.run(_watch_pull(invocation.options.reference, folder, invocation.config.hub.endpoint or None))
+    return asyncio.run(
+        _watch_pull(invocation.options.reference, models_folder(invocation.config, invocation.home), invocation.config)
+    )
 
 
-async def _watch_pull(reference: str, folder: Path, endpoint: str | None) -> int:
+async def _watch_pull(reference: str, folder: Path, config: Config) -> int:
     """Downloads and shows how far it came; Ctrl+C ends it and keeps what came."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+    from .runtime.engines.choice import rank_format
     from .runtime.models.download import Downloads
 
     changed = asyncio.Event()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    async with Downloads(folder, endpoint=endpoint, on_change=changed.set) as downloads:
+    rank = partial(rank_format, prefer=config.engine.prefer)
+    async with Downloads(folder, endpoint=config.hub.endpoint or None, on_change=changed.set, rank=rank) as downloads:
         download = downloads.pull(reference)
         with Progress(*columns) as progress:
             task = progress.add_task(reference, total=None)
