@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add("ls", _ls, "list the models on this machine").add_argument("--json", action="store_true", help="as JSON")
     add("ps", _ps, "list the models in memory").add_argument("--json", action="store_true", help="as JSON")
     pull = add("pull", _pull, "download a model from the Hugging Face Hub (needs the internet)")
-    pull.add_argument("reference", metavar="OWNER/REPO[:FILE or QUANTIZATION]")
+    pull.add_argument("reference", metavar="OWNER/REPO[:QUANTIZATION, FORMAT or FILE]")
     add("load", _load, "bring a model into the running server's memory").add_argument("model", metavar="ID")
     add("unload", _unload, "take a model out of the running server's memory").add_argument("model", metavar="ID")
     doctor = add("doctor", _doctor, "check this machine, and try each client's ways with the running server")
@@ -87,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--url", metavar="URL", help="the server to try; without it, the one that runs here")
     doctor.add_argument("--model", metavar="ID", help="the model to try; without it, one that is in memory")
     doctor.add_argument("--json", action="store_true", help="as JSON")
+    hardware = add("hardware", _hardware, "show what this machine is and how hard it works, each fact with its source")
+    hardware.add_argument("--replay", type=Path, metavar="RECORDING", help="of the machine in a recording instead")
+    hardware.add_argument("--json", action="store_true", help="as JSON")
     cache = add("cache", _cache_ls, "list or delete the computed prompts on the disk")
     actions = cache.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = actions.add_parser("ls", parents=[settings], help="list what is kept of each model")
@@ -258,6 +262,30 @@ def _doctor(invocation: Invocation) -> int:
     return 1 if any(check.verdict == "fail" for check in checks) else 0
 
 
+def _hardware(invocation: Invocation) -> int:
+    from .hw.detector import HardwareDetector
+    from .hw.override import to_override
+    from .hw.probes.choose import choose_probe, open_recording
+    from .hw.report import to_report, to_rows
+
+    recording: Path | None = invocation.options.replay
+    try:
+        probe = open_recording(recording) if recording is not None else choose_probe()
+    except OSError as error:
+        raise InvalidRequest(f"{recording} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
+    # What is stated of this machine says nothing of a recorded one.
+    override = to_override(invocation.config.hardware.stated()) if recording is None else None
+    profile = HardwareDetector(probe, override).detect()
+    sample = probe.read_sample(())
+    if invocation.options.json:
+        _write_json(to_report(profile, sample))
+    else:
+        _write_table(("FACT", "VALUE", "SOURCE"), to_rows(profile, sample))
+    return 0
+
+
 def _server_url(invocation: Invocation) -> str:
     from .runtime.presence import find_servers
 
@@ -270,19 +298,22 @@ def _server_url(invocation: Invocation) -> str:
 def _pull(invocation: Invocation) -> int:
     from .runtime.opening import models_folder
 
-    folder = models_folder(invocation.config, invocation.home)
-    return asyncio.run(_watch_pull(invocation.options.reference, folder, invocation.config.hub.endpoint or None))
+    return asyncio.run(
+        _watch_pull(invocation.options.reference, models_folder(invocation.config, invocation.home), invocation.config)
+    )
 
 
-async def _watch_pull(reference: str, folder: Path, endpoint: str | None) -> int:
+async def _watch_pull(reference: str, folder: Path, config: Config) -> int:
     """Downloads and shows how far it came; Ctrl+C ends it and keeps what came."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+    from .runtime.engines.choice import rank_format
     from .runtime.models.download import Downloads
 
     changed = asyncio.Event()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    async with Downloads(folder, endpoint=endpoint, on_change=changed.set) as downloads:
+    rank = partial(rank_format, prefer=config.engine.prefer)
+    async with Downloads(folder, endpoint=config.hub.endpoint or None, on_change=changed.set, rank=rank) as downloads:
         download = downloads.pull(reference)
         with Progress(*columns) as progress:
             task = progress.add_task(reference, total=None)
@@ -297,7 +328,7 @@ async def _watch_pull(reference: str, folder: Path, endpoint: str | None) -> int
     return 1
 
 
-def _write_json(values: Sequence[msgspec.Struct]) -> None:
+def _write_json(values: msgspec.Struct | Sequence[msgspec.Struct]) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(values).decode(), indent=2) + "\n")
 
 

@@ -7,7 +7,7 @@ Bandwidths are those of Apple's specification pages (support.apple.com); of the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -18,16 +18,12 @@ Value = TypeVar("Value")
 GIB: Final = 1024**3
 _LEVEL_NAMES: Final = {"S": "Super", "P": "Performance", "E": "Efficiency"}
 _BRAND: Final = re.compile(r"Apple ([A-Z])([0-9]{1,3})(?: ([A-Za-z]+))?( \(Virtual\))?")
-_MAC: Final = re.compile(r"Mac([0-9]{1,3}),[0-9]{1,3}")
+
+_MEMORY_SIZES_GB: Final = (8, 16, 18, 24, 32, 36, 48, 64, 96, 128, 192, 256, 512)
+"""Every size that a Mac with Apple Silicon was sold with."""
 
 _GBS_PER_GPU_CORE: Final = 12.0
 """The least bandwidth per GPU core that any tier has; for a tier that nobody has heard of."""
-
-FANLESS_MACS: Final = frozenset(
-    {"MacBookAir10,1", "Mac14,2", "Mac14,15", "Mac15,12", "Mac15,13", "Mac16,12", "Mac16,13", "Mac17,3", "Mac17,4", "Mac17,5"}
-)
-_NEWEST_LISTED_MAC: Final = 17
-_OLDEST_LISTED_MAC: Final = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +48,11 @@ class Bin:
     def cpu_cores(self) -> int:
         """All cores together."""
         return sum(level.cores for level in self.levels)
+
+    @property
+    def sorted_counts(self) -> list[int]:
+        """The counts of its levels, smallest first."""
+        return sorted(level.cores for level in self.levels)
 
     def takes(self, memory_bytes: int) -> bool:
         """Tells whether this bin is sold with so much memory."""
@@ -91,7 +92,7 @@ CHIPS: Final[Mapping[str, Chip]] = {
     "Apple M5": _chip("t8142", Bin("4S 6E", 8, 153, 32), Bin("4S 6E", 10, 153, 32)),
     "Apple M5 Pro": _chip("t6050", Bin("5S 10P", 16, 307, 64), Bin("6S 12P", 20, 307, 64)),
     "Apple M5 Max": _chip("t6051", Bin("6S 12P", 32, 460, None), Bin("6S 12P", 40, 614, 128)),
-    "Apple M5 Ultra": _chip("t6052", Bin("12S 24P", 80, 1200, 512)),
+    "Apple M5 Ultra": _chip("t6052", Bin("12S 24P", 80, 1200, 512, assumed=True)),
     "Apple M6": _chip("t8152", Bin("2S 4P 6E", 12, 153, 24), Bin("2S 4P 6E", 12, 170, 32, min_memory_gb=32)),
     "Apple A18 Pro": _chip("t8140", Bin("2P 4E", 5, 60, 8, assumed=True)),
 }
@@ -157,16 +158,15 @@ def lookup(
     chip = CHIPS.get(name.name)
     if chip is None:
         return ChipFacts(name, False, _relative_bandwidth(name, gpu_cores), True, None, None)
-    fitting = _fitting(chip.bins, gpu_cores, cpu_cores, memory_bytes)
+    fitting, exact = _fitting(chip.bins, gpu_cores, cpu_cores, memory_bytes)
     bandwidths = {each.bandwidth_gbs for each in fitting}
-    exact = gpu_cores is None or gpu_cores in {each.gpu_cores for each in fitting}
     return ChipFacts(
         name,
         True,
         min(bandwidths),
         len(bandwidths) > 1 or not exact or any(each.assumed for each in fitting),
-        _only(each.gpu_cores for each in fitting),
-        _only(each.levels for each in fitting),
+        _only(each.gpu_cores for each in fitting) if exact else None,
+        _only(each.levels for each in fitting) if exact else None,
     )
 
 
@@ -175,28 +175,42 @@ def name_of_soc(soc: str) -> str | None:
     return next((name for name, chip in CHIPS.items() if soc.lower() in chip.soc), None)
 
 
-def is_fanless(model: str) -> bool | None:
-    """Tells whether a Mac of this model id has no fan; None for other machines and for Macs newer than the list."""
-    if model in FANLESS_MACS:
-        return True
-    match = _MAC.fullmatch(model)
-    if match is not None:
-        return False if _OLDEST_LISTED_MAC <= int(match[1]) <= _NEWEST_LISTED_MAC else None
-    return False if re.match(r"(MacBookPro|Macmini|iMac|iMacPro|MacPro)[0-9]", model) else None
+def level_names(brand: str, counts: Sequence[int]) -> tuple[CpuLevel, ...]:
+    """Gives a chip's levels, fastest first, where it is sold with exactly these counts of cores, in whatever order."""
+    name = parse_brand(brand)
+    chip = CHIPS.get(name.name) if name is not None else None
+    wanted = sorted(count for count in counts if count)
+    return _only(each.levels for each in (chip.bins if chip is not None else ()) if each.sorted_counts == wanted) or ()
 
 
-def _fitting(bins: tuple[Bin, ...], gpu_cores: int | None, cpu_cores: int | None, memory_bytes: int | None) -> tuple[Bin, ...]:
-    """Narrows the bins by one fact after the other; a fact that fits none of them is passed over."""
+def memory_sizes(brand: str) -> tuple[int, ...]:
+    """Lists the memory sizes, in bytes, that a chip of the table could be sold with."""
+    name = parse_brand(brand)
+    chip = CHIPS.get(name.name) if name is not None else None
+    sizes = (size * GIB for size in _MEMORY_SIZES_GB)
+    return tuple(size for size in sizes if chip is not None and any(each.takes(size) for each in chip.bins))
+
+
+def _fitting(
+    bins: tuple[Bin, ...], gpu_cores: int | None, cpu_cores: int | None, memory_bytes: int | None
+) -> tuple[tuple[Bin, ...], bool]:
+    """Narrows the bins by one fact after the other, and tells whether each fact fitted; one that fits none is passed over.
+
+    More memory than a bin was ever sold with does not count: a later model of the same chip may have it.
+    """
     tests: list[Callable[[Bin], bool]] = []
     if gpu_cores is not None:
         tests.append(lambda each: each.gpu_cores == gpu_cores)
     if cpu_cores is not None:
         tests.append(lambda each: each.cpu_cores == cpu_cores)
-    if memory_bytes is not None:
-        tests.append(lambda each: each.takes(memory_bytes))
+    exact = True
     for test in tests:
-        bins = tuple(each for each in bins if test(each)) or bins
-    return bins
+        left = tuple(each for each in bins if test(each))
+        exact = exact and bool(left)
+        bins = left or bins
+    if memory_bytes is not None:
+        bins = tuple(each for each in bins if each.takes(memory_bytes)) or bins
+    return bins, exact
 
 
 def _relative_bandwidth(name: ChipName, gpu_cores: int | None) -> float | None:

@@ -45,6 +45,9 @@ class CapabilityProfile:
     tier: Reading[str] | None = None
     """"Base", "Pro", "Max" or "Ultra"; None off Apple Silicon."""
     cpu_levels: tuple[CpuLevel, ...] = ()
+    cpu_levels_source: str | None = None
+    """Where the levels come from; None where there are none."""
+    cpu_levels_estimated: bool = False
     logical_cpus: Reading[int] | None = None
     usable_cpus: Reading[int] | None = None
     """What affinity and control groups leave of the logical ones."""
@@ -55,6 +58,8 @@ class CapabilityProfile:
     """GB per second, 1e9 bytes."""
     working_set_bytes: Reading[int] | None = None
     """The most the GPU may hold at once."""
+    max_buffer_bytes: Reading[int] | None = None
+    """The largest single piece of memory that the GPU takes: less than the working set."""
     fanless: Reading[bool] | None = None
     virtual_machine: Reading[bool] | None = None
     rosetta: Reading[bool] | None = None

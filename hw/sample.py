@@ -32,9 +32,15 @@ class Sample:
     gpu_memory_bytes: int | None = None
     """Memory the GPU holds, by every program; a part of memory_used_bytes."""
     power_w: float | None = None
+    """Of the whole machine, or of its chip where that is all that can be read."""
+    gpu_power_w: float | None = None
     fan_rpm: float | None = None
     on_battery: bool | None = None
     battery_percent: float | None = None
     low_power_mode: bool | None = None
     process_bytes: Mapping[int, int] = field(default_factory=dict[int, int])
     """Resident memory of the watched processes, by process id; one that is gone is left out."""
+    sources: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Where the fields come from, by their names."""
+    estimated: tuple[str, ...] = ()
+    """Names of the fields that were derived or assumed, not read."""

@@ -48,6 +48,7 @@ class ModelsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     load_at_start: bool = True
     load_on_request: bool = True
     max_loaded: int = 2
+    pinned: list[str] = []
     idle_unload_s: float = 0.0
 
 
@@ -89,9 +90,31 @@ class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SchedulerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many requests may wait."""
+    """How many requests may wait, and which prompts are long."""
 
     max_queue: int = 256
+    long_prompt_tokens: int = 0
+
+
+class MemoryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much memory models may take, and what is done while it is short."""
+
+    models_percent: float = 0.0
+    stop_background: bool = True
+    shrink_caches: bool = True
+    unload_idle: bool = True
+    refuse_long_prompts: bool = True
+
+
+class HeatConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is done while the machine is hot or saves power."""
+
+    stop_background: bool = True
+    lower_concurrency: bool = True
+    rest_in_prefill: bool = True
+    pace_decode: bool = True
+    suggest_smaller: bool = True
+    refuse_long_prompts: bool = True
 
 
 class HubConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,6 +137,36 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class HardwareOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Facts of the machine that win over what is read; the names are those of `impetus hardware --json`."""
+
+    brand: str | None = None
+    model: str | None = None
+    generation: Annotated[int, Meta(ge=1, le=99)] | None = None
+    tier: str | None = None
+    levels: list[tuple[str, Annotated[int, Meta(ge=1, le=4096)]]] = []
+    ncpu: Annotated[int, Meta(ge=1, le=4096)] | None = None
+    gpu_cores: Annotated[int, Meta(ge=1, le=4096)] | None = None
+    memory_bytes: Annotated[int, Meta(ge=1 << 28)] | None = None
+    bandwidth_gbs: Annotated[float, Meta(gt=0)] | None = None
+    working_set_bytes: Annotated[int, Meta(ge=1 << 28)] | None = None
+    max_buffer_bytes: Annotated[int, Meta(ge=1 << 28)] | None = None
+    macos: str | None = None
+    virtual: bool | None = None
+    rosetta: bool | None = None
+    fanless: bool | None = None
+
+
+class HardwareConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is known better than it can be read."""
+
+    override: HardwareOverride = HardwareOverride()
+
+    def stated(self) -> dict[str, object]:
+        """Gives the facts that are stated, by their names."""
+        return msgspec.to_builtins(self.override)
+
+
 class AliasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a further name for a model stands for."""
 
@@ -130,9 +183,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: EngineConfig = EngineConfig()
     cache: CacheConfig = CacheConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
+    memory: MemoryConfig = MemoryConfig()
+    heat: HeatConfig = HeatConfig()
     hub: HubConfig = HubConfig()
     dashboard: DashboardConfig = DashboardConfig()
     log: LogConfig = LogConfig()
+    hardware: HardwareConfig = HardwareConfig()
     aliases: dict[str, AliasConfig] = {}
 
 
@@ -276,13 +332,15 @@ _LEAST: dict[tuple[str, str], float] = {
     ("engine", "batch_tokens"): 1, ("engine", "max_sequences"): 1, ("engine", "gpu_layers"): -1,
     ("engine", "step_target_ms"): 0, ("engine", "draft_tokens"): 1, ("engine", "load_timeout_s"): 1,
     ("cache", "ram_mb"): 0, ("cache", "disk_max_gb"): 0, ("cache", "disk_ttl_days"): 0,
-    ("scheduler", "max_queue"): 0, ("dashboard", "refresh_s"): 0.2,
+    ("scheduler", "max_queue"): 0, ("scheduler", "long_prompt_tokens"): 0, ("memory", "models_percent"): 0,
+    ("dashboard", "refresh_s"): 0.2,
 }  # fmt: skip
 _MOST: dict[tuple[str, str], float] = {
     ("server", "port"): 65535,
     ("server", "heartbeat_s"): 10,
     ("engine", "max_sequences"): 64,
     ("engine", "draft_tokens"): 64,
+    ("memory", "models_percent"): 90,
 }
 
 

@@ -18,11 +18,12 @@ import msgspec
 
 from ..hw.detector import HardwareDetector
 from ..hw.monitor import Monitor
+from ..hw.override import to_override
 from ..hw.probes.probe import Probe
 from ..hw.profile import CapabilityProfile
 from .abilities import ability_for, check_ability
 from .config import AliasConfig, Config, TomlValue, write_setting
-from .engines.choice import SLOWEST_FIRST, EngineName, choose_engine
+from .engines.choice import SLOWEST_FIRST, EngineName, choose_engine, rank_format
 from .errors import ImpetusError, InvalidRequest, UnknownModel
 from .events import Admitted, CallBegun, CallDelta, Event, Finished, ReasoningDelta, TextDelta
 from .frames import Stats
@@ -34,8 +35,9 @@ from .made_aliases import FILE_NAME, MadeAlias, MadeAliases
 from .models import files
 from .models.adapter import AdapterFile
 from .models.download import Download, Downloads
-from .models.hub import Hub, HubFile, HubModel
+from .models.hub import Hub, HubModel
 from .models.model import Model, ModelStatus
+from .models.offer import HubFile
 from .models.registry import Registry
 from .naming import Names, is_common
 from .questions import AnswerKind, Embedded, Question, Ranked
@@ -112,8 +114,9 @@ class Runtime:
             keep_alive_s=config.models.idle_unload_s or math.inf,
             choose=partial(choose_engine, prefer=config.engine.prefer),
         )
-        self._hub = Hub(endpoint=config.hub.endpoint or None)
-        self._downloads = Downloads(models_dir, endpoint=config.hub.endpoint or None, on_change=self._download_changed)
+        endpoint, rank = config.hub.endpoint or None, partial(rank_format, prefer=config.engine.prefer)
+        self._hub = Hub(endpoint=endpoint, rank=rank)
+        self._downloads = Downloads(models_dir, endpoint=endpoint, on_change=self._download_changed, rank=rank)
         self._finished_downloads: set[str] = set()
         self._stack = AsyncExitStack()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -344,7 +347,7 @@ class Runtime:
         return await self._hub.files(repo)
 
     def pull(self, reference: str) -> Download:
-        """Starts to download `owner/repo[:file or quantization]`; needs the internet."""
+        """Starts to download `owner/repo[:quantization, format or file]`; needs the internet."""
         return self._downloads.pull(reference)
 
     def downloads(self) -> tuple[Download, ...]:
@@ -366,7 +369,7 @@ class Runtime:
     async def _start(self) -> None:
         await asyncio.to_thread(self._made_aliases.read)
         self._names.add_made(self._made_aliases.all)
-        detector = HardwareDetector(self._probe)
+        detector = HardwareDetector(self._probe, to_override(self.config.hardware.stated()))
         self.profile, _ = await asyncio.gather(asyncio.to_thread(detector.detect), self.rescan())
         await self._plan_contexts()
         self._changed()

@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -244,3 +245,38 @@ def test_doctor_without_a_server_ends_with_what_to_change(tmp_path: Path) -> Non
     assert done.returncode == 1
     assert "SKIP    server" in done.stdout
     assert "- machine, access: Set server.api_key" in done.stdout.partition("What to change:")[2]
+
+
+RECORDED = Path(__file__).parent / "fixtures" / "hw"
+
+
+def test_the_hardware_of_a_recording_is_told_as_json_and_as_a_table(tmp_path: Path) -> None:
+    recording = RECORDED / "recorded" / "m6_three_levels.json"
+    (tmp_path / "impetus.toml").write_text("[hardware.override]\ngpu_cores = 99\n")
+    done = impetus(tmp_path, "hardware", "--json", "--replay", str(recording))
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    assert report["levels"] == [["Super", 2], ["Performance", 4], ["Efficiency", 6]]
+    assert (report["brand"], report["gpu_cores"], report["rosetta"]) == ("Apple M6", 12, None)
+    table = impetus(tmp_path, "hardware", "--replay", str(RECORDED / "replay" / "unknown_chip.json")).stdout
+    assert re.search(r"^memory_bandwidth_gbs +614 +newest known chip of this tier \(estimated\)$", table, re.MULTILINE)
+
+
+def test_the_hardware_here_is_told_with_what_the_settings_state(tmp_path: Path) -> None:
+    (tmp_path / "impetus.toml").write_text('[hardware.override]\nbrand = "Apple M9 Max"\nlevels = [["Super", 2]]\n')
+    done = impetus(tmp_path, "hardware", "--json")
+    report = json.loads(done.stdout)
+    assert (report["brand"], report["generation"], report["levels"]) == ("Apple M9 Max", 9, [["Super", 2]])
+    assert report["memory_bytes"] > 2**28
+    assert "Apple M9 Max is not in the table of chips" in done.stderr
+
+
+def test_what_is_no_recording_is_told_in_a_line(tmp_path: Path) -> None:
+    for name, content in (("none.json", None), ("wrong.json", "[1]")):
+        path = tmp_path / name
+        if content is not None:
+            path.write_text(content)
+        done = impetus(tmp_path, "hardware", "--json", "--replay", str(path))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("impetus: ")
+        assert done.stderr.count("\n") == 1

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from ...hw.detector import HardwareDetector
+from ...hw.override import to_override
 from ...hw.probes.choose import choose_probe
 from ...runtime.config import Config
 from ...runtime.home import Home
@@ -47,7 +48,7 @@ def examine_machine(config: Config, home: Home, environment: Mapping[str, str], 
     )
     for package, title in _ENGINES:
         yield _engine(package, title)
-    yield from _hardware()
+    yield from _hardware(config)
     yield from _models(config, home, environment)
 
 
@@ -122,9 +123,9 @@ def _engine(package: str, title: str) -> Check:
     return _check(name, "pass", msgspec.json.decode(done.stdout, type=str))
 
 
-def _hardware() -> Iterator[Check]:
+def _hardware(config: Config) -> Iterator[Check]:
     probe = choose_probe()
-    profile = HardwareDetector(probe).detect()
+    profile = HardwareDetector(probe, to_override(config.hardware.stated())).detect()
     probe.read_sample(())
     time.sleep(_SAMPLE_S)  # a load is measured from look to look
     sample = probe.read_sample(())

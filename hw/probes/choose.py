@@ -1,13 +1,16 @@
-"""Which probe reads this machine."""
+"""Which probe reads this machine, or a recording of another."""
 
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 from .linux import LinuxProbe
 from .macos_text import MacosTextProbe
 from .plain import PlainProbe
 from .probe import Probe
+from .recorded.probe import RecordedProbe, find_raw
+from .replay import ReplayProbe
 
 
 def choose_probe(system: str | None = None) -> Probe:
@@ -19,3 +22,17 @@ def choose_probe(system: str | None = None) -> Probe:
             return LinuxProbe()
         case _:
             return PlainProbe()
+
+
+def open_recording(path: Path) -> Probe:
+    """Opens a recording: one of raw texts, or one of readings.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no recording.
+    """
+    try:
+        raw = find_raw(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from error
+    return RecordedProbe(raw) if raw is not None else ReplayProbe(path)

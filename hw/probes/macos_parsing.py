@@ -10,12 +10,24 @@ from typing import Final
 import msgspec
 
 from ..profile import CpuLevel
-from ..sample import MemoryPressure
+from ..sample import MemoryPressure, ThermalLevel
 
 _SYSCTL_LINE: Final = re.compile(r"([A-Za-z_][\w.]*)[ \t]*[:=](.*)")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
 _UNITS: Final = {"K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _MOST_LEVELS: Final = 16
+
+THERMAL_WORDS: Final[Mapping[str, ThermalLevel]] = {
+    "nominal": "nominal",
+    "moderate": "moderate",
+    "fair": "moderate",
+    "heavy": "heavy",
+    "serious": "trapping",
+    "trapping": "trapping",
+    "critical": "sleeping",
+    "sleeping": "sleeping",
+}
+"""powermetrics' words, and those of NSProcessInfo.thermalState, whose "fair" is moderate or heavy."""
 
 _WARN_FREE_PERCENT: Final = 15
 _CRITICAL_FREE_PERCENT: Final = 5
@@ -59,9 +71,9 @@ def parse_cpu_levels(keys: Mapping[str, str]) -> tuple[CpuLevel, ...]:
 
 
 def _is_whole(counts: Sequence[int], stated: int | None, cores: int | None) -> bool:
-    if stated is not None:
-        return len(counts) == stated
-    return len(counts) > 1 and cores in (None, sum(counts))
+    # A count of processors that lost its last digits contradicts nothing.
+    agrees = cores is None or cores == sum(counts) or str(sum(counts)).startswith(str(cores))
+    return agrees and (len(counts) == stated if stated is not None else len(counts) > 1)
 
 
 def _default_level_name(level: int, levels: int) -> str:

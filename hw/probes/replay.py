@@ -42,6 +42,7 @@ class RecordedProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     memory_bytes: int | None = None
     memory_bandwidth_gbs: float | None = None
     working_set_bytes: int | None = None
+    max_buffer_bytes: int | None = None
     fanless: bool | None = None
     virtual_machine: bool | None = None
     rosetta: bool | None = None
@@ -62,6 +63,7 @@ class RecordedSample(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     thermal_level: ThermalLevel | None = None
     temperature_c: float | None = None
     power_w: float | None = None
+    gpu_power_w: float | None = None
     fan_rpm: float | None = None
     on_battery: bool | None = None
     battery_percent: float | None = None
@@ -117,12 +119,14 @@ def _to_profile(recorded: RecordedProfile, source: str) -> CapabilityProfile:
         model=reading(recorded.model),
         chip=reading(recorded.chip),
         cpu_levels=tuple(CpuLevel(name, cores) for name, cores in recorded.cpu_levels),
+        cpu_levels_source=source if recorded.cpu_levels else None,
         logical_cpus=reading(recorded.logical_cpus),
         usable_cpus=reading(recorded.usable_cpus if recorded.usable_cpus is not None else recorded.logical_cpus),
         gpu_cores=reading(recorded.gpu_cores),
         memory_bytes=reading(recorded.memory_bytes),
         memory_bandwidth_gbs=reading(recorded.memory_bandwidth_gbs),
         working_set_bytes=reading(recorded.working_set_bytes),
+        max_buffer_bytes=reading(recorded.max_buffer_bytes),
         fanless=reading(recorded.fanless),
         virtual_machine=reading(recorded.virtual_machine),
         rosetta=reading(recorded.rosetta),

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from ..formats.header import Format, Header
+from ..formats.onnx_variants import rank_precision
 from .architectures import llama_knows, mlx_knows, nearest, torch_knows
 
 EngineName = Literal[
@@ -21,6 +22,8 @@ SLOWEST_FIRST: tuple[EngineName, ...] = (
     "coreml", "torch", "torch-embedding", "mlx", "llama", "llama-embedding", "onnx", "onnx-embedding", "scripted", "echo"
 )  # fmt: skip
 """By how long their libraries take to import: from several seconds to nothing."""
+_PRECISIONS = 100
+"""More than there are of one format."""
 _NOT_SERVED = frozenset({"t5", "t5encoder", "wavtokenizer-dec"})
 """Architectures that llama.cpp loads, but that neither write text token by token nor give vectors of it."""
 
@@ -78,10 +81,14 @@ def explain_problem(header: Header, prefer: Preference = "auto") -> str | None:
 
 
 def rank_format(header: Header, prefer: Preference = "auto") -> int:
-    """Says how well a format is served here, by how fast its engine is; the lowest is the best."""
+    """Says how well a format is served here, by how fast its engine is; the lowest is the best.
+
+    Of ONNX graphs it also says which precision suits the machine; the bargains of other formats are ranked by their names.
+    """
     fastest = ("mlx", "llama", "coreml", "onnx", "torch") if sys.platform == "darwin" else ("llama", "onnx", "torch", "mlx")
     engine = (choose_engine(header, prefer).engine or "").removesuffix("-embedding")
-    return fastest.index(engine) if engine in fastest else len(fastest)
+    place = fastest.index(engine) if engine in fastest else len(fastest)
+    return place * _PRECISIONS + (rank_precision(header.quantization, header.ability) if header.format == "onnx" else 0)
 
 
 def _ways(header: Header, prefer: Preference) -> Iterator[_Way]:

@@ -85,17 +85,17 @@ def to_header(folder: Path, format: Format, config: Mapping[str, object], size_b
         vocabulary_size=integer("vocab_size"),
         has_chat_template=_has_chat_template(folder),
         kv_bytes_per_token=kv_bytes,
-        ability=_ability(folder, config),
+        ability=tell_ability(config, has_stages=(folder / "modules.json").is_file()),
     )
 
 
-def _ability(folder: Path, config: Mapping[str, object]) -> Ability:
-    """Says what a model gives, by the class that it was saved from and by what sentence-transformers puts beside it."""
+def tell_ability(config: Mapping[str, object], *, has_stages: bool) -> Ability:
+    """Says what a model gives, by the class it was saved from, and by whether stages of sentence-transformers follow."""
     kinds = config.get("architectures")
     kind = str(cast("list[object]", kinds)[0]) if isinstance(kinds, list) and kinds else ""
     if kind.endswith("ForSequenceClassification") and _count_labels(config) == 1:
         return "rerank"
-    if (folder / "modules.json").is_file() or kind.endswith(_WITHOUT_HEAD):
+    if has_stages or kind.endswith(_WITHOUT_HEAD):
         return "embedding"
     return "text"
 

@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Literal, Self
 
 from .download_job import DownloadJob
-from .hub import Hub, choose_file
+from .hub import Hub
+from .hub_choice import Rank, choose_file
 from .hub_errors import to_download_error
 from .reference import Reference, parse_reference
 from .threads import start_in_thread
@@ -42,7 +43,7 @@ class Download:
     """What was asked for."""
     repo: str
     file: str | None = None
-    """Its path in the repository; of a set of shards that of the first. None until it is chosen."""
+    """Its path in the repository; of several files that of the first with weights. None until it is chosen."""
     total_bytes: int | None = None
     done_bytes: int = 0
     """On the disk, those of earlier tries too."""
@@ -85,6 +86,7 @@ class Downloads:
         *,
         endpoint: str | None = None,
         on_change: Callable[[], None] | None = None,
+        rank: Rank = lambda _: 0,
         read_free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
     ) -> None:
         """Touches neither disk nor network.
@@ -93,10 +95,11 @@ class Downloads:
             models_dir: where models go, as `owner/repo/…`.
             endpoint: the Hub; None is huggingface_hub's own choice, which heeds HF_ENDPOINT.
             on_change: called in the loop when a download began, moved on or ended.
+            rank: how well a model would be served here, the lowest best; decides where a reference leaves it open.
             read_free_bytes: how much room there is around a folder.
         """
         self._models_dir = models_dir
-        self._hub = Hub(endpoint=endpoint)
+        self._hub = Hub(endpoint=endpoint, rank=rank)
         self._on_change = on_change or (lambda: None)
         self._read_free_bytes = read_free_bytes
         self._entries: dict[str, _Entry] = {}
@@ -123,7 +126,8 @@ class Downloads:
         """Starts to download a model, or joins the download that already does.
 
         Args:
-            reference: `owner/repo`, `owner/repo:Q4_K_M` or `owner/repo:file.gguf`.
+            reference: `owner/repo`, or that with a quantisation, a format or a file behind it: `owner/repo:Q4_K_M`,
+                `owner/repo:onnx`, `owner/repo:file.gguf`.
 
         Raises:
             DownloadError: the reference is none of these. What goes wrong later is told in the download itself.
@@ -179,7 +183,7 @@ class Downloads:
             async with self._slots:
                 self._change(entry, state="checking")
                 listing = await self._hub.listing(entry.reference.repo)
-                file = choose_file(listing, entry.reference.wanted)
+                file = choose_file(listing, entry.reference.wanted, self._hub.rank)
                 if (other := self._targets.get((listing.repo, file.name))) is not None:
                     entry.same_as = other
                     return

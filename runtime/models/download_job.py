@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import DownloadError
-from .hub import HubFile, Listing, RemoteFile, read_metadata
-from .stores import PARTIAL_DIR
+from .hub import read_metadata
+from .offer import HubFile, Listing, RemoteFile
+from .stores import PARTIAL_DIR, PLACING_SUFFIX
 from .transfer import Source, StopSwitch, fetch, verify
 
 GB = 10**9
@@ -71,12 +72,28 @@ class DownloadJob:
         self._make_sure_of_room(waiting)
         for part in waiting:
             self._fetch(part)
-        # The first shard comes last: what has no first shard is no model yet.
+        self._place(waiting)
+        self.placed = True
+        self._drop_empty_folders()
+
+    def _place(self, waiting: list[_Part]) -> None:
+        """Puts files where they belong; a mark keeps the folder from being taken for a model before the last one is there."""
+        mark = self._partial_dir / f"{self._tag}{PLACING_SUFFIX}" if waiting and self._tag else None
+        if mark is not None:
+            mark.touch()
+        # What makes it a model comes last: the first shard, the config or the graph.
         for part in reversed(waiting):
             part.target.parent.mkdir(parents=True, exist_ok=True)
             part.partial.replace(part.target)
-        self.placed = True
-        self._drop_empty_folders()
+        if mark is not None:
+            mark.unlink(missing_ok=True)
+
+    @property
+    def _tag(self) -> str:
+        """Tells one model's files from those of another of the same repository, where both need the same; "" for GGUF."""
+        if self._file.format == "gguf":
+            return ""
+        return f"{self._file.format}-{self._file.name.replace('/', '--')}"
 
     @property
     def _partial_dir(self) -> Path:
@@ -95,15 +112,16 @@ class DownloadJob:
         from huggingface_hub import hf_hub_url
 
         url = hf_hub_url(repo, file.path, revision=commit, endpoint=self._endpoint)
-        identity = (file.sha256 or commit)[:16]
-        partial = self._partial_dir / f"{file.path.replace('/', '--')}.{identity}.part"
-        return _Part(Source(url, file.size_bytes, file.sha256), partial, self._models_dir / repo / file.path)
+        identity = (file.sha256 or file.blob_id or commit)[:16]
+        partial = self._partial_dir / self._tag / f"{file.path.replace('/', '--')}.{identity}.part"
+        source = Source(url, file.size_bytes, file.sha256, file.blob_id)
+        return _Part(source, partial, self._models_dir / repo / file.path)
 
     def _drop_stale(self, parts: list[_Part]) -> None:
         """Removes what an earlier version of the same files left half-done."""
         for part in parts:
             stem = part.partial.name.removesuffix(".part").rpartition(".")[0]
-            for other in self._partial_dir.glob("*.part"):
+            for other in part.partial.parent.glob("*.part"):
                 if other != part.partial and other.name.removesuffix(".part").rpartition(".")[0] == stem:
                     other.unlink(missing_ok=True)
 
@@ -135,6 +153,8 @@ class DownloadJob:
 
     def _drop_empty_folders(self) -> None:
         with suppress(OSError):
+            if self._tag:
+                (self._partial_dir / self._tag).rmdir()
             for folder in (self._partial_dir, self._partial_dir.parent, self._partial_dir.parent.parent):
                 folder.rmdir()
 

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from ..errors import DownloadError
-from ..formats.gguf import SHARD_NAME
+from ..formats.folder import tell_ability
+from ..formats.header import Format
+from .hub_choice import Rank, sort_files
 from .hub_errors import to_download_error
+from .offer import Facts, HubFile, Listing, RemoteFile
 from .quantization import find_quantization, preference
+from .repository import explain_nothing, find_models
 from .threads import start_in_thread
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
 
 T = TypeVar("T")
 
 ANSWER_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 8.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_NOT_MODELS = re.compile(r"(^|[-_./])(mmproj|imatrix)([-_.]|$)", re.IGNORECASE)
+_BITS = re.compile(r"(?<![a-z0-9])([2-8])[-_]?bits?(?![a-z0-9])", re.IGNORECASE)
+_SERVED = frozenset({
+    None, "text-generation", "image-text-to-text", "any-to-any", "feature-extraction", "sentence-similarity", "text-ranking",
+})  # fmt: skip
+"""What the Hub says models do that are served here; of many it says nothing."""
+_LOOKED_THROUGH = 4
+"""So many times as many as are wanted are asked for, as others are among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,61 +49,26 @@ class HubModel:
     """Which ones it offers, as far as its files' names say, the ones we would take first."""
     gated: bool
     """True where its owner wants something accepted first."""
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """One file of a repository."""
-
-    path: str
-    """In the repository."""
-    size_bytes: int | None
-    sha256: str | None
-    """None where the Hub does not state it."""
-
-
-@dataclass(frozen=True, slots=True)
-class HubFile:
-    """One model of a repository that can be pulled: a file, or a set of shards."""
-
-    name: str
-    """Its path in the repository; of a set of shards that of the first."""
-    size_bytes: int | None
-    """Of all shards together."""
-    quantization: str | None
-    parts: tuple[RemoteFile, ...]
-
-    @property
-    def shards(self) -> int:
-        """How many files it has."""
-        return len(self.parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What a repository holds at one commit."""
-
-    repo: str
-    """As the Hub writes it."""
-    commit: str
-    files: tuple[HubFile, ...]
+    formats: tuple[Format, ...] = ()
+    """Which formats it has whole models in."""
 
 
 class Hub:
     """The Hub, asked through huggingface_hub with the user's own login."""
 
-    def __init__(self, *, endpoint: str | None = None) -> None:
+    def __init__(self, *, endpoint: str | None = None, rank: Rank = lambda _: 0) -> None:
         self.endpoint = endpoint
         """None is huggingface_hub's own choice, which heeds HF_ENDPOINT."""
+        self.rank = rank
+        """How well a model would be served here; the lowest is the best."""
 
     async def search(self, query: str, *, limit: int = 30) -> list[HubModel]:
-        """Finds repositories with GGUF models, the most downloaded first; raises DownloadError."""
+        """Finds repositories with models in a format that is served, the most downloaded first; raises DownloadError."""
         return await self._ask(lambda: self._search(query, limit), repo=None)
 
     async def files(self, repo: str) -> list[HubFile]:
         """Lists the models in a repository, the one we would take first; raises DownloadError."""
-        listing = await self._ask(lambda: self.read_listing(repo), repo=repo)
-        return sorted(listing.files, key=lambda file: (preference(file.quantization), file.size_bytes or 0, file.name))
+        return sort_files((await self.listing(repo)).files, self.rank)
 
     async def listing(self, repo: str) -> Listing:
         """Reads what a repository holds now; raises DownloadError."""
@@ -103,11 +80,9 @@ class Hub:
         from huggingface_hub import HfApi
 
         info = HfApi(endpoint=self.endpoint).model_info(repo, files_metadata=True, timeout=ANSWER_TIMEOUT_S)
-        files = [
-            RemoteFile(sibling.rfilename, sibling.size, str(sibling.lfs.sha256) if sibling.lfs is not None else None)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
-            for sibling in info.siblings or ()
-        ]
-        return Listing(info.id, info.sha or "main", group_shards(files))
+        files = _remote_files(info)
+        models = find_models(files, _facts(info))
+        return Listing(info.id, info.sha or "main", models, None if models else explain_nothing(files))
 
     def _search(self, query: str, limit: int) -> list[HubModel]:
         from huggingface_hub import HfApi, constants, get_session
@@ -115,19 +90,22 @@ class Hub:
         # The search tries again for half a minute where there is no network; one look tells that at once.
         get_session().head(self.endpoint or constants.ENDPOINT, timeout=CONNECT_TIMEOUT_S, follow_redirects=False)
         found = HfApi(endpoint=self.endpoint).list_models(
-            search=query or None, filter="gguf", sort="downloads", limit=limit, full=True
+            search=query or None, sort="downloads", limit=limit * _LOOKED_THROUGH, full=True
         )
+        offers = [(info, find_models(_remote_files(info), _facts(info))) for info in found if info.pipeline_tag in _SERVED]
         return [
             HubModel(
                 repo=info.id,
                 downloads=info.downloads,
                 likes=info.likes,
                 updated=info.last_modified,
-                quantizations=_quantizations([sibling.rfilename for sibling in info.siblings or ()]),
+                quantizations=_quantizations(models),
                 gated=bool(info.gated),
+                formats=tuple(dict.fromkeys(model.format for model in sort_files(models, self.rank))),
             )
-            for info in found
-        ]
+            for info, models in offers
+            if models
+        ][:limit]
 
     async def _ask(self, work: Callable[[], T], *, repo: str | None) -> T:
         try:
@@ -135,59 +113,6 @@ class Hub:
                 return await start_in_thread(work, name=f"hub {repo or 'search'}")
         except Exception as error:
             raise to_download_error(error, repo=repo, endpoint=self.endpoint) from error
-
-
-def group_shards(files: Sequence[RemoteFile]) -> tuple[HubFile, ...]:
-    """Makes models of a repository's files: GGUF only, each set of shards as one, and only whole sets."""
-    models: dict[str, list[RemoteFile]] = {}
-    counts: dict[str, int] = {}
-    for file in sorted(files, key=lambda file: file.path):
-        if not file.path.lower().endswith(".gguf") or _NOT_MODELS.search(file.path):
-            continue
-        shard = SHARD_NAME.fullmatch(file.path)
-        key = f"{shard['stem']}/{shard['count']}" if shard else file.path
-        models.setdefault(key, []).append(file)
-        counts[key] = int(shard["count"]) if shard else 1
-    return tuple(
-        HubFile(
-            name=parts[0].path,
-            size_bytes=_sum([part.size_bytes for part in parts]),
-            quantization=find_quantization(parts[0].path),
-            parts=tuple(parts),
-        )
-        for key, parts in models.items()
-        if len(parts) == counts[key]
-    )
-
-
-def choose_file(listing: Listing, wanted: str | None) -> HubFile:
-    """Finds the model a reference means.
-
-    Args:
-        listing: what there is.
-        wanted: a file's name or path, a quantisation, or None for the best bargain.
-
-    Raises:
-        DownloadError: there is no such one; says what there is.
-    """
-    files = listing.files
-    if not files:
-        raise DownloadError(f"'{listing.repo}' has no GGUF model, and other formats cannot be pulled yet.")
-    if wanted is None:
-        return min(files, key=lambda file: (preference(file.quantization), file.size_bytes or 0, file.name))
-    low = wanted.lower()
-    for same in (
-        [file for file in files if any(part.path.lower() == low for part in file.parts)],
-        [file for file in files if any(part.path.lower().rpartition("/")[2] in (low, f"{low}.gguf") for part in file.parts)],
-        [file for file in files if (file.quantization or "").lower() == low],
-        # "Q4_K_XL" means "UD-Q4_K_XL" where that is the only one.
-        [file for file in files if (file.quantization or "").lower() == f"ud-{low}"],
-    ):
-        if same:
-            return min(same, key=lambda file: (file.size_bytes or 0, file.name))
-    have = _quantizations([file.name for file in files])
-    there = f"Quantisations there: {', '.join(have)}." if have else f"Files there: {', '.join(file.name for file in files)}."
-    raise DownloadError(f"'{listing.repo}' has no file or quantisation '{wanted}'. {there}")
 
 
 def read_metadata(repo: str, commit: str, file: RemoteFile, *, endpoint: str | None) -> RemoteFile:
@@ -198,14 +123,52 @@ def read_metadata(repo: str, commit: str, file: RemoteFile, *, endpoint: str | N
     metadata = get_hf_file_metadata(url, endpoint=endpoint)
     # Of large files the tag is their checksum; of small ones it is git's.
     tag = metadata.etag if metadata.etag and _SHA256.fullmatch(metadata.etag) else None
-    return RemoteFile(file.path, metadata.size, file.sha256 or tag)
+    return RemoteFile(file.path, metadata.size, file.sha256 or tag, file.blob_id)
 
 
-def _sum(sizes: Sequence[int | None]) -> int | None:
-    known = [size for size in sizes if size is not None]
-    return sum(known) if len(known) == len(sizes) else None
+def _remote_files(info: ModelInfo) -> list[RemoteFile]:
+    return [
+        RemoteFile(
+            sibling.rfilename,
+            sibling.size,
+            str(sibling.lfs.sha256) if sibling.lfs is not None else None,  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+            # Of a large file that is the name of a pointer to it.
+            sibling.blob_id if sibling.lfs is None else None,
+        )
+        for sibling in info.siblings or ()
+    ]
 
 
-def _quantizations(names: Sequence[str]) -> tuple[str, ...]:
-    found = {find_quantization(name) for name in names if name.lower().endswith(".gguf") and not _NOT_MODELS.search(name)}
-    return tuple(sorted((name for name in found if name), key=lambda name: (preference(name), name)))
+def _facts(info: ModelInfo) -> Facts:
+    """Gathers what the Hub read out of a repository's files."""
+    config = cast("Mapping[str, object]", info.config or {})
+    kind = config.get("model_type") or cast("Mapping[str, object]", info.gguf or {}).get("architecture")
+    is_mlx = info.library_name == "mlx" or "mlx" in (info.tags or ())
+    has_stages = any(sibling.rfilename == "modules.json" for sibling in info.siblings or ())
+    return Facts(
+        architecture=kind if isinstance(kind, str) else None,
+        library="mlx" if is_mlx else info.library_name,
+        quantization=_stored_as(info, config),
+        ability=tell_ability(config, has_stages=has_stages),
+    )
+
+
+def _stored_as(info: ModelInfo, config: Mapping[str, object]) -> str | None:
+    """Says how a repository's weights are stored: as its config or its name says, else the type of most of its numbers."""
+    stated = config.get("quantization_config") or config.get("quantization")
+    if isinstance(stated, dict):
+        facts = cast("dict[str, object]", stated)
+        method, bits = facts.get("quant_method"), facts.get("bits")
+        if isinstance(method, str):
+            return method.upper()
+        if isinstance(bits, int):
+            return f"{bits}-bit"
+    if (bits_named := _BITS.search(info.id.rpartition("/")[2])) is not None:
+        return f"{bits_named[1]}-bit"
+    counts = info.safetensors.parameters if info.safetensors is not None else {}
+    return max(counts, key=lambda kind: counts[kind]) if counts else find_quantization(info.id)
+
+
+def _quantizations(models: Sequence[HubFile]) -> tuple[str, ...]:
+    found = {model.quantization for model in models if model.quantization}
+    return tuple(sorted(found, key=lambda name: (preference(name), name)))

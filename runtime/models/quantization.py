@@ -12,7 +12,7 @@ _NAME = re.compile(
 
 PREFERRED = (
     "Q4_K_M", "UD-Q4_K_XL", "Q4_K_S", "Q4_0", "Q4_1", "MXFP4", "MXFP4_MOE", "IQ4_NL", "IQ4_XS", "Q5_K_M", "Q5_K_S", "Q5_0",
-    "Q5_1", "Q6_K", "Q8_0", "Q3_K_L", "Q3_K_M", "Q3_K_S",
+    "Q5_1", "Q6_K", "Q8_0", "4-bit", "6-bit", "8-bit", "Q3_K_L", "Q3_K_M", "Q3_K_S",
 )  # fmt: skip
 """From the best bargain of size and quality downwards."""
 
@@ -26,3 +26,13 @@ def find_quantization(name: str) -> str | None:
 def preference(quantization: str | None) -> int:
     """Ranks a quantisation for a user who named none; the lowest is taken."""
     return PREFERRED.index(quantization) if quantization in PREFERRED else len(PREFERRED)
+
+
+def same_quantization(one: str | None, other: str) -> bool:
+    """Says whether two words mean the same numbers: "fp16" and "F16", "4bit" and "4-bit"."""
+    return one is not None and _plain(one) == _plain(other)
+
+
+def _plain(name: str) -> str:
+    low = name.lower().replace("-", "").replace("_", "").replace("bits", "bit")
+    return f"f{low[2:]}" if low in ("fp16", "fp32") else low

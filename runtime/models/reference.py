@@ -18,7 +18,7 @@ class Reference:
 
     repo: str
     wanted: str | None
-    """A file or a quantisation; None is the best bargain."""
+    """A file, a quantisation or a format; None is what suits this machine best."""
 
     @property
     def key(self) -> str:
@@ -27,7 +27,7 @@ class Reference:
 
 
 def parse_reference(text: str) -> Reference:
-    """Reads `owner/repo`, `owner/repo:Q4_K_M`, `owner/repo:file.gguf`, or the address of one of these on the Hub.
+    """Reads `owner/repo`, `owner/repo:Q4_K_M`, `owner/repo:onnx`, `owner/repo:file.gguf`, or the address of one on the Hub.
 
     Raises:
         DownloadError: it is none of them.
@@ -39,5 +39,7 @@ def parse_reference(text: str) -> Reference:
             rest = f"{page[1]}:{page[2]}"
     match = _REFERENCE.fullmatch(rest)
     if match is None or ".." in match["repo"]:
-        raise DownloadError(f"'{text}' names no model: write owner/repo, owner/repo:Q4_K_M or owner/repo:file.gguf.")
+        raise DownloadError(
+            f"'{text}' names no model: write owner/repo, owner/repo:Q4_K_M, owner/repo:onnx or owner/repo:file.gguf."
+        )
     return Reference(match["repo"], match["wanted"])

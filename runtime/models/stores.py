@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 PARTIAL_DIR = ".partial"
 """Where downloads grow, inside the models folder."""
+PLACING_SUFFIX = ".placing"
+"""Of the mark that lies there while a folder's files are put in their places, one after the other."""
 
 DEEPEST = 8
 _HALF_SUFFIXES = {".part", ".partial", ".incomplete", ".download", ".crdownload", ".tmp", ".new"}
@@ -73,7 +75,10 @@ class FolderStore:
             parts = find.path.relative_to(self._folder).parts
             levels = parts if S_ISDIR(_mode(find.path)) else parts[:-1]
             owner, repo = (levels[0], levels[1]) if len(levels) >= 2 else (None, levels[0] if levels else None)
-            growing = owner is not None and repo is not None and S_ISDIR(_mode(self._folder / PARTIAL_DIR / owner / repo))
+            partial = self._folder / PARTIAL_DIR / owner / repo if owner is not None and repo is not None else None
+            growing = partial is not None and S_ISDIR(_mode(partial))
+            if growing and partial is not None and find.path.suffix.lower() != ".gguf" and _is_placing(partial):
+                continue
             yield replace(find, owner=owner, repo=repo, place="/".join(parts[2:]), growing=growing)
 
 
@@ -117,6 +122,10 @@ class StarterStore:
         spec = find_spec(self._package)
         for folder in (spec.submodule_search_locations if spec is not None else None) or ():
             yield from _find_in(Path(folder))
+
+
+def _is_placing(partial: Path) -> bool:
+    return any(path.name.endswith(PLACING_SUFFIX) for path in _listed(partial))
 
 
 def _find_in(root: Path) -> Iterator[Find]:

@@ -75,6 +75,8 @@ class Source:
     url: str
     size_bytes: int
     sha256: str | None
+    blob_id: str | None = None
+    """What git calls its content; looked at where there is no checksum."""
 
 
 def fetch(source: Source, part: Path, *, switch: StopSwitch, on_size: Callable[[int], None]) -> None:
@@ -119,14 +121,19 @@ def verify(source: Source, path: Path, *, switch: StopSwitch) -> bool:
     """Says whether a whole file is what the Hub has; by its size alone where the Hub states no checksum."""
     if path.stat().st_size != source.size_bytes:
         return False
-    if source.sha256 is None:
+    if source.sha256 is not None:
+        digest, wanted = hashlib.sha256(), source.sha256
+    elif source.blob_id is not None:
+        # As git names a blob: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
+        digest = hashlib.sha1(f"blob {source.size_bytes}\0".encode(), usedforsecurity=False)
+        wanted = source.blob_id
+    else:
         return True
-    digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         while piece := file.read(_HASH_BYTES):
             switch.check()
             digest.update(piece)
-    return digest.hexdigest() == source.sha256
+    return digest.hexdigest() == wanted
 
 
 def _lock(file: FileIO, part: Path, switch: StopSwitch) -> None:

@@ -48,7 +48,7 @@ def conclusions_of(profile: CapabilityProfile) -> dict[str, Any]:
 
 def known_of(sample: Sample) -> dict[str, Any]:
     """Gives what a sample knows of the machine itself; what this test's own machine contributes is left out."""
-    left_out = {"at_s", "cpu_percent", "process_bytes"}
+    left_out = {"at_s", "cpu_percent", "process_bytes", "sources", "estimated"}
     values = {field.name: getattr(sample, field.name) for field in fields(sample) if field.name not in left_out}
     return {name: value for name, value in values.items() if value is not None}
 

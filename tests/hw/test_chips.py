@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impetus.hw.chips import CHIPS, is_fanless, lookup, name_of_soc, parse_brand
+from impetus.hw.chips import CHIPS, level_names, lookup, memory_sizes, name_of_soc, parse_brand
+from impetus.hw.macs import CHIP_BY_MODEL, FANLESS_MACS, is_fanless, is_fanless_by_name
 
 GIB = 1024**3
 
@@ -65,7 +66,7 @@ def test_each_bin_is_found_by_what_tells_it_apart(brand):
         ("Apple M5 Max", None, 18, 128, 460, True, None),
         ("Apple M6", 12, 12, 16, 153, False, 12),
         ("Apple M6", 12, 12, 32, 170, False, 12),
-        ("Apple M5 Ultra", 64, 36, 256, 1200, True, 80),
+        ("Apple M5 Ultra", 64, 36, 256, 1200, True, None),
         ("Apple M1", None, 8, 16, 68.25, False, None),
         ("Apple A18 Pro", None, 6, 8, 60, True, 5),
     ],
@@ -112,6 +113,49 @@ def test_silicon_has_a_name():
     assert name_of_soc("t6034") == "Apple M3 Max"
     assert name_of_soc("t9999") is None
     assert len({soc for chip in CHIPS.values() for soc in chip.soc}) == sum(len(chip.soc) for chip in CHIPS.values())
+
+
+def test_counts_of_cores_name_the_levels_where_the_chip_is_sold_so():
+    assert [level.name for level in level_names("Apple M5 Max", [12, 6])] == ["Super", "Performance"]
+    assert [level.cores for level in level_names("Apple M6", [6, 0, 2, 4])] == [2, 4, 6]
+    assert level_names("Apple M2 Pro", [9, 3]) == ()
+    assert level_names("Apple M9", [4, 4]) == ()
+    assert level_names("Intel", [4]) == ()
+
+
+def test_memory_sizes_are_those_a_chip_was_sold_with():
+    assert [size // GIB for size in memory_sizes("Apple A18 Pro")] == [8]
+    assert 512 * GIB in memory_sizes("Apple M3 Ultra")
+    assert memory_sizes("Apple M9") == ()
+
+
+def test_each_listed_model_has_a_chip_of_the_table():
+    assert set(CHIP_BY_MODEL.values()) <= set(CHIPS)
+    assert {model for model in FANLESS_MACS if not model.startswith("MacBook")} <= set(CHIP_BY_MODEL)
+    # Only base chips go without a fan.
+    assert {CHIP_BY_MODEL[model].split()[1] for model in FANLESS_MACS & set(CHIP_BY_MODEL)} == {
+        "M1",
+        "M2",
+        "M3",
+        "M4",
+        "M5",
+        "A18",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "apple_silicon", "fanless"),
+    [
+        ("MacBook Air", True, True),
+        ("MacBook Air", False, False),
+        ("MacBook Air", None, None),
+        ("MacBook Neo", None, True),
+        ("Mac Studio", None, False),
+        ("MacBook", None, None),
+    ],
+)
+def test_fans_by_name(name, apple_silicon, fanless):
+    assert is_fanless_by_name(name, apple_silicon=apple_silicon) is fanless
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 
 from impetus.hw.detector import HardwareDetector
+from impetus.hw.override import FIELDS, STATED, to_override
 from impetus.hw.probes.choose import choose_probe
 from impetus.hw.probes.linux import LinuxProbe
 from impetus.hw.probes.macos_text import MacosTextProbe
 from impetus.hw.probes.plain import PlainProbe
 from impetus.hw.profile import CapabilityProfile, CpuLevel, Reading
 from impetus.hw.sample import Sample
+from impetus.runtime.config import HardwareOverride
 
 GIB = 1024**3
 
@@ -61,6 +63,42 @@ def test_an_unknown_chip_gets_a_sound_profile_and_a_line_in_the_log(caplog):
     assert profile.memory_bandwidth_gbs == Reading(614, "newest known chip of this tier", estimated=True)
     assert "Apple M9 Max" in caplog.text
     assert "137438953472" in caplog.text
+
+
+def test_the_log_tells_of_an_unknown_chip_once(caplog):
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            detect(chip="Apple M8 Ultra", gpu_cores=96)
+    assert caplog.text.count("Apple M8 Ultra is not in the table") == 1
+
+
+def test_what_a_person_states_wins_and_leads_to_other_conclusions():
+    probe = FixedProbe(chip="Apple M4 Max", logical_cpus=14, memory_bytes=36 * GIB)
+    stated = {
+        "brand": "Apple M9 Max",
+        "ncpu": 24,
+        "bandwidth_gbs": 800.0,
+        "levels": [("Super", 8), ("Performance", 16)],
+        "macos": "28.0",
+        "fanless": False,
+        "tier": None,
+        "shoe_size": 43,
+    }
+    profile = HardwareDetector(probe, to_override(stated)).detect()
+    assert profile.chip == Reading("Apple M9 Max", STATED)
+    assert (profile.logical_cpus, profile.usable_cpus) == (Reading(24, STATED), Reading(24, STATED))
+    assert profile.memory_bandwidth_gbs == Reading(800.0, STATED)
+    assert profile.cpu_levels == (CpuLevel("Super", 8), CpuLevel("Performance", 16))
+    assert profile.cpu_levels_source == STATED
+    assert (profile.system, profile.generation.value, profile.tier.value) == ("macOS 28.0", 9, "Max")
+    assert profile.memory_bytes == Reading(36 * GIB, "said")
+
+
+def test_every_fact_of_a_profile_can_be_stated():
+    others = {"host", "system", "architecture", "cpu_levels", "cpu_levels_source", "cpu_levels_estimated", "usable_cpus"}
+    assert set(FIELDS.values()) | others == set(CapabilityProfile.__dataclass_fields__)
+    assert set(FIELDS) | {"levels", "macos"} == set(HardwareOverride.__struct_fields__)
+    assert to_override({}).apply(FixedProbe().profile) == FixedProbe().profile
 
 
 @pytest.mark.parametrize("facts", [{"chip": "Apple M4 Max (Virtual)"}, {"chip": "Apple M4 Max", "virtual_machine": True}])

@@ -76,7 +76,7 @@ def test_an_old_sysctl_that_knows_no_switch_is_asked_without(mac):
 def test_a_machine_that_answers_nothing_is_unknown_everywhere(conclude, known):
     probe = MacosTextProbe(lambda arguments: None)
     concluded = conclude(HardwareDetector(probe).detect())
-    answered = {name for name, value in concluded.items() if value not in (None, (), [])}
+    answered = {name for name, value in concluded.items() if value not in (None, (), [], False)}
     assert answered == {"host", "system", "architecture", "tier_name"}
     assert known(probe.read_sample([])) == {}
 

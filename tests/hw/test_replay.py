@@ -73,4 +73,4 @@ def test_what_is_no_recording_is_refused_by_name(tmp_path, text):
 
 def test_every_field_of_a_sample_can_be_recorded():
     missing = set(Sample.__dataclass_fields__) - set(RecordedSample.__struct_fields__)
-    assert missing == {"at_s", "process_bytes"}
+    assert missing == {"at_s", "process_bytes", "sources", "estimated"}

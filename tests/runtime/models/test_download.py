@@ -332,7 +332,7 @@ async def test_gated_models_need_a_login_and_a_login_opens_them(
     [
         ("o/missing", "does not exist on"),
         ("o/m:Q2_K", "Quantisations there: Q4_0"),
-        ("o/tensors", "has no GGUF model"),
+        ("o/tensors", "has no model in a format that is served"),
         ("o/evil", "a name that is not safe here"),
     ],
 )

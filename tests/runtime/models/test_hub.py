@@ -12,9 +12,12 @@ import pytest
 from hub_stand_in import GRANTED_TOKEN, HubStandIn, Repo
 
 from impetus.runtime.errors import DownloadError
-from impetus.runtime.models.hub import Hub, HubFile, Listing, RemoteFile, choose_file, group_shards
+from impetus.runtime.models.hub import Hub
+from impetus.runtime.models.hub_choice import choose_file
+from impetus.runtime.models.offer import HubFile, Listing, RemoteFile
 from impetus.runtime.models.quantization import find_quantization
 from impetus.runtime.models.reference import Reference, parse_reference
+from impetus.runtime.models.repository import find_models
 from impetus.runtime.models.threads import start_in_thread
 
 
@@ -28,16 +31,24 @@ def files(*names: str) -> dict[str, bytes]:
     return {name: bytes(len(name)) for name in names}
 
 
-async def test_a_search_finds_gguf_repositories_the_most_downloaded_first(hub: HubStandIn) -> None:
+async def test_a_search_finds_repositories_with_models_the_most_downloaded_first(hub: HubStandIn) -> None:
     hub.repos["a/Qwen3-GGUF"] = Repo(files("Qwen3-Q8_0.gguf", "Qwen3-Q4_K_M.gguf", "mmproj-F16.gguf"), downloads=5, likes=2)
     hub.repos["b/qwen3-big-GGUF"] = Repo(files("x-BF16.gguf"), downloads=99, gated=True)
-    hub.repos["c/qwen3-safetensors"] = Repo(files("model.safetensors"), downloads=1000)
+    hub.repos["c/qwen3-adapter"] = Repo(files("adapter_config.json", "adapter_model.safetensors"), downloads=2000)
+    hub.repos["e/qwen3-painter"] = Repo(
+        files("config.json", "model.safetensors"), downloads=3000, facts={"pipeline_tag": "text-to-image"}
+    )
+    hub.repos["f/qwen3-MLX-4bit"] = Repo(
+        files("config.json", "model.safetensors"), downloads=7, facts={"library_name": "mlx", "tags": ["mlx"]}
+    )
     hub.repos["d/llama"] = Repo(files("x.gguf"))
     found = await Hub(endpoint=hub.url).search("qwen3")
     assert [(model.repo, model.downloads, model.quantizations, model.gated) for model in found] == [
         ("b/qwen3-big-GGUF", 99, ("BF16",), True),
+        ("f/qwen3-MLX-4bit", 7, ("4-bit",), False),
         ("a/Qwen3-GGUF", 5, ("Q4_K_M", "Q8_0"), False),
     ]
+    assert [model.formats for model in found] == [("gguf",), ("mlx",), ("gguf",)]
     assert found[0].updated is not None
     assert found[0].updated.year == 2025
     assert len(await Hub(endpoint=hub.url).search("", limit=2)) == 2
@@ -93,7 +104,7 @@ async def test_hf_endpoint_is_heeded_where_the_settings_name_none(hub: HubStandI
 
 
 def listing(*names: str) -> Listing:
-    return Listing("a/m", "c0ffee", group_shards([RemoteFile(name, len(name), None) for name in names]))
+    return Listing("a/m", "c0ffee", find_models([RemoteFile(name, len(name), None) for name in names]))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +143,7 @@ def test_without_a_choice_the_best_bargain_is_taken(names: tuple[str, ...], expe
 def test_what_is_not_there_is_answered_with_what_is() -> None:
     with pytest.raises(DownloadError, match=r"no file or quantisation 'Q3_K_M'.*Quantisations there: Q4_0, Q8_0"):
         choose_file(listing("m-Q8_0.gguf", "m-Q4_0.gguf"), "Q3_K_M")
-    with pytest.raises(DownloadError, match="has no GGUF model"):
+    with pytest.raises(DownloadError, match="has no model"):
         choose_file(listing("model.safetensors"), None)
 
 
@@ -178,7 +189,7 @@ def test_a_quantisation_is_found_in_a_name(name: str, quantization: str | None) 
 
 def test_a_set_of_shards_has_the_size_of_all() -> None:
     parts = [RemoteFile(f"m-0000{index}-of-00002.gguf", size, None) for index, size in ((1, 5), (2, None))]
-    (file,) = group_shards(parts)
+    (file,) = find_models(parts)
     assert (file.size_bytes, file.shards) == (None, 2)
-    assert group_shards(parts[:1]) == ()
+    assert find_models(parts[:1]) == ()
     assert isinstance(file, HubFile)

@@ -1,0 +1,287 @@
+r"""A machine out of what its programs printed: for reports of problems, for demonstrations and for tests.
+
+A recording is one JSON object; `raw` names commands, or describes them, and holds what each printed::
+
+    {"name": "…", "raw": {"sysctl hw machdep.cpu": "hw.ncpu: 16\n…", "pmset -g": "…", "mx.device_info()": {…}}}
+
+Which program a text comes from is found out from the text, so a command may have been called in any way.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar, cast
+from unicodedata import normalize
+
+from ...chips import level_names, memory_sizes, name_of_soc, parse_brand
+from ...macs import CHIP_BY_MODEL, is_fanless_by_name
+from ...profile import CapabilityProfile, CpuLevel, Reading
+from ...sample import MemoryPressure, Sample, ThermalLevel
+from .. import macos_parsing as parsing
+from .evidence import Evidence
+from .linux_texts import read_linux
+from .pairs import find_pairs, read_pairs, to_keys
+from .prose import read_label, read_prose
+from .reports import read_report
+from .sysctl_texts import find_keys, read_keys
+from .tools import read_model_anywhere, read_tools
+
+Value = TypeVar("Value")
+
+_LONGEST: Final = 2_000_000
+"""Of a text, in characters; what follows is not read."""
+_LOADS: Final = {
+    "gpu_percent": "gpu_percent",
+    "gpu_mhz": "gpu_mhz",
+    "gpu_memory_bytes": "gpu_memory_bytes",
+    "memory_used_bytes": "memory_used_bytes",
+    "swap_used_bytes": "swap_used_bytes",
+    "memory_pressure": "memory_pressure",
+    "thermal_level": "thermal_level",
+    "temperature_c": "temperature_c",
+    "on_battery": "on_battery",
+    "battery_percent": "battery_percent",
+    "low_power_mode": "low_power",
+}
+_LEAST_LIMIT_SHARE: Final = 0.66
+_MOST_LIMIT_SHARE: Final = 0.92
+"""Of the memory; what macOS lets the GPU hold was seen from 0.667 to 0.906 of it."""
+
+
+class RecordedProbe:
+    """Plays one moment of a machine, over and over."""
+
+    def __init__(self, raw: Mapping[str, object], clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._found = gather(raw)
+
+    def read_profile(self) -> CapabilityProfile:
+        """Gives what the texts say of the machine."""
+        return to_profile(self._found)
+
+    def read_sample(self, pids: Sequence[int]) -> Sample:
+        """Gives what the texts say of the load, as if it were this moment's."""
+        del pids  # no text tells of our own processes
+        return to_sample(self._found, self._clock())
+
+
+def gather(raw: Mapping[str, object]) -> Evidence:
+    """Notes everything that the texts of a recording say."""
+    found = Evidence()
+    texts = [(normalize("NFKC", str(label)), _to_text(value)) for label, value in raw.items()]
+    keys: dict[str, str] = {}
+    for label, text in texts:
+        keys = {**keys, **find_keys(label, text)}
+        pairs = find_pairs(text)
+        keys = {**keys, **to_keys(pairs)}
+        read_pairs(pairs, found, label[:60] or "recording")
+    read_keys(keys, found)
+    for label, text in texts:
+        read_report(label, text, found)
+        read_tools(label, text, found)
+        read_linux(label, text, found)
+        read_label(label, found)
+    for _, text in texts:
+        read_prose(text, found)
+        read_model_anywhere(text, found)
+    return found
+
+
+def _to_text(value: object) -> str:
+    """Makes text of whatever stands in the recording: text, lines of it, or JSON that was kept as such."""
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, list) and all(isinstance(line, str) for line in cast("list[object]", value)):
+        text = "\n".join(cast("list[str]", value))
+    elif value is None:
+        text = ""
+    else:
+        text = json.dumps(value, ensure_ascii=False)
+    return normalize("NFKC", text[:_LONGEST].replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def to_profile(found: Evidence) -> CapabilityProfile:
+    """Concludes what the machine is; facts from the table of chips are the detector's to add."""
+    system = found.text("os")
+    model = found.text("model")
+    chip = _chip(found, model)
+    levels = _levels(found, chip)
+    apple = chip is not None and parse_brand(chip.value) is not None
+    architecture = _architecture(found, apple=apple)
+    logical = _logical_cpus(found, levels, architecture)
+    virtual = found.flag("virtual")
+    limit = found.integer("working_set_bytes")
+    memory = found.integer("memory_bytes") or _memory_by_limit(chip, limit)
+    return CapabilityProfile(
+        host="recording",
+        system=_system(found, system, architecture, apple=apple),
+        architecture=architecture or "unknown",
+        model=model,
+        chip=chip,
+        cpu_levels=levels.value if levels is not None else (),
+        cpu_levels_source=levels.source if levels is not None else None,
+        cpu_levels_estimated=levels is not None and levels.estimated,
+        logical_cpus=logical,
+        usable_cpus=logical,
+        gpu_cores=found.integer("gpu_cores") if virtual is None or not virtual.value else None,
+        memory_bytes=memory,
+        working_set_bytes=limit,
+        max_buffer_bytes=found.integer("max_buffer_bytes"),
+        fanless=_fanless(found, architecture, virtual),
+        virtual_machine=virtual,
+        rosetta=found.flag("rosetta"),
+    )
+
+
+def to_sample(found: Evidence, at_s: float) -> Sample:
+    """Concludes how hard the machine worked."""
+    memory, used = found.integer("memory_bytes"), found.integer("memory_used_bytes")
+    pressure, free = found.text("memory_pressure"), found.integer("free_percent")
+    sources, estimated = found.origins(_LOADS)
+    if pressure is None and free is not None:
+        pressure = Reading(parsing.to_pressure(free.value), free.source, estimated=True)
+        sources["memory_pressure"] = free.source
+        estimated = (*estimated, "memory_pressure")
+    low_power = found.flag("low_power")
+    if low_power is None and "on_battery" in sources:
+        on_battery = found.flag("on_battery")
+        low_power = found.flag("low_power_battery" if on_battery is not None and on_battery.value else "low_power_ac")
+        sources |= {"low_power_mode": low_power.source} if low_power is not None else {}
+    heat = found.number("temperature_c") or found.number("cpu_temp_avg") or found.number("gpu_temp_avg")
+    power = found.number("power_w") or found.number("chip_power_w")
+    return Sample(
+        at_s=at_s,
+        gpu_percent=_plain(found.number("gpu_percent")),
+        gpu_mhz=_plain(found.number("gpu_mhz")),
+        gpu_memory_bytes=_plain(found.integer("gpu_memory_bytes")),
+        memory_total_bytes=_plain(memory),
+        memory_used_bytes=_plain(used),
+        memory_available_bytes=max(0, memory.value - used.value) if memory is not None and used is not None else None,
+        swap_used_bytes=_plain(found.integer("swap_used_bytes")),
+        memory_pressure=cast("MemoryPressure | None", _plain(pressure)),
+        thermal_level=cast("ThermalLevel | None", _plain(found.text("thermal_level"))),
+        temperature_c=_plain(heat),
+        power_w=_plain(power),
+        gpu_power_w=_plain(found.number("gpu_power_w")),
+        on_battery=_plain(found.flag("on_battery")),
+        battery_percent=_plain(found.number("battery_percent")),
+        low_power_mode=_plain(low_power),
+        sources=sources,
+        estimated=estimated,
+    )
+
+
+def _plain(reading: Reading[Value] | None) -> Value | None:
+    return reading.value if reading is not None else None
+
+
+def _chip(found: Evidence, model: Reading[str] | None) -> Reading[str] | None:
+    """Takes the name that was read; one that hides the chip (Rosetta's, an early build's) gives way to what the model tells."""
+    read = found.text("brand")
+    if read is not None and parse_brand(read.value) is not None:
+        return read
+    listed = CHIP_BY_MODEL.get(model.value) if model is not None else None
+    if listed is not None and (read is None or read.value.startswith(("VirtualApple", "Apple"))):
+        return Reading(listed, "table of models", estimated=read is not None)
+    soc = found.text("soc")
+    # The names of larger chips' kernels are shared: an M1 Pro runs the M1 Max's.
+    named = name_of_soc(soc.value) if soc is not None and soc.value.startswith("t8") else None
+    if read is None and named is not None:
+        return Reading(named, "uname", estimated=True)
+    return read
+
+
+def _levels(found: Evidence, chip: Reading[str] | None) -> Reading[tuple[CpuLevel, ...]] | None:
+    """Takes the levels that were read, by their names; where those are missing, by the chip's."""
+    read, named = found.levels("levels"), found.flag("levels_named")
+    counts = [level.cores for level in read.value] if read is not None else _counts(found.text("level_counts"))
+    if read is not None and (len(counts) == 1 or (named is not None and named.value)):
+        return read
+    listed = level_names(chip.value, counts) if chip is not None else ()
+    if listed and (read is None or [level.cores for level in listed] == counts):
+        return Reading(listed, read.source if read is not None else "table of chips")
+    if read is not None:
+        return read
+    pairs = found.text("level_pairs")
+    if pairs is not None:
+        parts = [part.split(" ", 1) for part in pairs.value.split("/")]
+        return Reading(tuple(CpuLevel(name, int(count)) for count, name in parts), pairs.source)
+    return None
+
+
+def _counts(text: Reading[str] | None) -> list[int]:
+    return [int(part) for part in text.value.split("/")] if text is not None else []
+
+
+def _logical_cpus(
+    found: Evidence, levels: Reading[tuple[CpuLevel, ...]] | None, architecture: str | None
+) -> Reading[int] | None:
+    read, cores = found.integer("logical_cpus"), found.integer("cpu_cores")
+    total = sum(level.cores for level in levels.value) if levels is not None else 0
+    # A number that lost its last digits is not believed where the kinds of cores tell the whole one.
+    if read is not None and (not total or read.value == total or not str(total).startswith(str(read.value))):
+        return read
+    if cores is not None and "two_threads" in found:
+        return Reading(cores.value * 2, cores.source, estimated=True)
+    # Intel's cores may have two threads each, where nobody says that they have one.
+    if cores is not None and (architecture == "arm64" or not cores.source.startswith("sysctl")):
+        return cores
+    return Reading(total, levels.source) if levels is not None else None
+
+
+def _architecture(found: Evidence, *, apple: bool) -> str | None:
+    read = found.text("architecture")
+    rosetta = found.flag("rosetta")
+    if apple or (rosetta is not None and rosetta.value):
+        return "arm64"
+    return read.value if read is not None else None
+
+
+def _system(found: Evidence, system: Reading[str] | None, architecture: str | None, *, apple: bool) -> str:
+    version = found.text("macos")
+    if system is not None and version is None:
+        return system.value
+    known = version is not None or apple or architecture is not None or len(found) > 0
+    return f"macOS {version.value if version is not None else ''}".rstrip() if known else "unknown"
+
+
+def _fanless(found: Evidence, architecture: str | None, virtual: Reading[bool] | None) -> Reading[bool] | None:
+    name = found.text("model_name")
+    if name is None or (virtual is not None and virtual.value):
+        return None
+    apple = None if architecture is None else architecture == "arm64"
+    listed = is_fanless_by_name(name.value, apple_silicon=apple)
+    return Reading(listed, name.source) if listed is not None else None
+
+
+def _memory_by_limit(chip: Reading[str] | None, limit: Reading[int] | None) -> Reading[int] | None:
+    """Guesses the memory by what the GPU may hold of it, where just one size of this chip fits."""
+    if chip is None or limit is None:
+        return None
+    fitting = [size for size in memory_sizes(chip.value) if _LEAST_LIMIT_SHARE <= limit.value / size <= _MOST_LIMIT_SHARE]
+    return Reading(fitting[0], "share that the GPU may hold", estimated=True) if len(fitting) == 1 else None
+
+
+def find_raw(text: bytes) -> Mapping[str, object] | None:
+    """Finds the raw texts of a recording; None where the file is no such recording.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    try:
+        decoded: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is no recording: {error}") from error
+    if not isinstance(decoded, dict):
+        raise ValueError("is no recording: it holds no JSON object")  # noqa: TRY004
+    recording = cast("dict[str, object]", decoded)
+    for name in ("raw", "printed"):
+        raw = recording.get(name)
+        if isinstance(raw, dict):
+            return cast("dict[str, object]", raw)
+        if isinstance(raw, str):
+            return {"": raw}
+    return None if re.search(rb'"(?:profile|samples)"', text) is not None else recording

@@ -1,0 +1,53 @@
+"""What people wrote in their own words: believed only where nothing contradicts it, and last of all."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from ..macos_parsing import THERMAL_WORDS
+from .evidence import Evidence, Rank
+from .sysctl_texts import to_version
+from .values import GIB, to_brand
+
+_CHIP: Final = r"[AM][0-9]{1,3}(?: (?:Pro|Max|Ultra))?"
+_BRAND: Final = re.compile(rf"\bApple {_CHIP}(?: \(Virtual\))?(?![\w.])(?! (?:Pr?|Ma?|Ul?t?r?)(?!\w))")
+_MACBOOK: Final = re.compile(rf"\b(?:Apple )?({_CHIP}) (MacBook (?:Air|Pro)|Mac mini|Mac Studio|iMac)\b")
+_MACOS: Final = re.compile(
+    r"(?<!than )(?<!since )(?<!from )(?<!requires )(?<!before )(?<!after )(?<!until )"
+    r"\bmacOS ([0-9]{1,2}\.[0-9]{1,3}(?:\.[0-9]{1,3})?)\b(?! or| and later|\+)"
+)
+_LEVELS: Final = "nominal|moderate|heavy|trapping|sleeping"
+_THERMAL: Final = re.compile(
+    rf"\b({_LEVELS}) thermal pressure|\bthermal(?: pressure| state| level)?\s*[:=]?\s*\"?({_LEVELS})\b", re.IGNORECASE
+)
+
+
+def read_label(label: str, found: Evidence) -> None:
+    """Notes what stands above a text: "IOReport as measured (M1 Max 32 GB, macOS 26.5)"."""
+    for note in re.findall(r"\(([^()]{2,120})\)", label):
+        chips = set(re.findall(rf"(?:^|[\s,;])(?:Apple )?({_CHIP})(?=$|[\s,;])", note))
+        if len(chips) == 1:
+            found.add("brand", f"Apple {chips.pop()}", "label", Rank.LABEL)
+            memory = re.search(rf"{_CHIP},? ([0-9]{{1,3}}) GB\b", note)
+            found.add("memory_bytes", int(memory[1]) * GIB if memory is not None else None, "label", Rank.LABEL)
+        version = _MACOS.search(note)
+        found.add("macos", to_version(version[1]) if version is not None else None, "label", Rank.LABEL)
+
+
+def read_prose(text: str, found: Evidence) -> None:
+    """Notes the one chip, Mac, version or thermal level that a text names."""
+    brands = {" ".join(brand.split()) for brand in _BRAND.findall(text)}
+    if len(brands) == 1:
+        found.add("brand", to_brand(brands.pop()), "text", Rank.PROSE)
+    macs = set(_MACBOOK.findall(text))
+    if len(macs) == 1 and len(brands) < 2:
+        chip, name = macs.pop()
+        found.add("brand", f"Apple {chip}", "text", Rank.PROSE)
+        found.add("model_name", name, "text", Rank.PROSE)
+    versions = set(_MACOS.findall(text))
+    if len(versions) == 1:
+        found.add("macos", to_version(versions.pop()), "text", Rank.PROSE)
+    levels = {(first or second).lower() for first, second in _THERMAL.findall(text)}
+    if len(levels) == 1:
+        found.add("thermal_level", THERMAL_WORDS[levels.pop()], "text", Rank.PROSE)

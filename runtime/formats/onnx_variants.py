@@ -1,0 +1,58 @@
+"""Reads off an ONNX graph's name which precision it has, and which of several files belong to it.
+
+Sources: the names that transformers.js, optimum and sentence-transformers give
+(https://huggingface.co/docs/transformers.js/guides/dtypes), and external data in
+https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
+"""
+
+from __future__ import annotations
+
+import re
+
+from .header import Ability
+
+SUFFIX = ".onnx"
+_VARIANT = re.compile(
+    r"[-_.](?P<variant>q4f16|q4|q8|bnb4|int4|int8|uint8|quantized|fp16|fp32|bf16|q?u?int8_[a-z0-9_]+)$", re.IGNORECASE
+)
+_QUANTIZATIONS = {
+    "q4": "Q4", "q4f16": "Q4F16", "bnb4": "BNB4", "int4": "INT4", "q8": "INT8", "int8": "INT8", "uint8": "UINT8",
+    "quantized": "INT8", "fp16": "F16", "fp32": "F32", "bf16": "BF16",
+}  # fmt: skip
+_FASTEST_FIRST = ("Q4", "INT4", "Q4F16", "BNB4", "INT8", "UINT8", None, "F32", "F16", "BF16")
+"""The best for a CPU first: what moves the fewest bytes for a token is the fastest, and 16 bits are what a CPU cannot add
+and multiply. None is a graph whose name says nothing: full precision."""
+_PRECISE_FIRST = (None, "F32", "F16", "BF16", "INT8", "UINT8", "Q4", "INT4", "Q4F16", "BNB4")
+"""The same for encoders: they are small, and a vector's every number counts."""
+_RUNNABLE = ("decoder_model_merged", "model")
+"""The first words of a graph that stands for a whole model, the better one first."""
+
+
+def read_variant(stem: str) -> tuple[str, str]:
+    """Splits a graph's name: "model_q4" is "model" in the variant "q4"; "" where it names none."""
+    match = _VARIANT.search(stem)
+    return (stem[: match.start()], match["variant"].lower()) if match else (stem, "")
+
+
+def quantization_of(variant: str) -> str | None:
+    """Names a variant's numbers as headers do; None where it says nothing of them."""
+    if variant.startswith(("qint8", "int8_")):
+        return "INT8"
+    return "UINT8" if variant.startswith(("quint8", "uint8_")) else _QUANTIZATIONS.get(variant)
+
+
+def rank_precision(quantization: str | None, ability: Ability) -> int:
+    """Says how well a precision suits this machine; the lowest is the best."""
+    order = _FASTEST_FIRST if ability == "text" else _PRECISE_FIRST
+    return order.index(quantization) if quantization in order else len(order)
+
+
+def choose_stem(stems: list[str]) -> str | None:
+    """Says which of a folder's names stands for the whole model: a decoder in one piece, else a model, else the only one."""
+    bases = {read_variant(stem)[0] for stem in stems}
+    return next((base for base in _RUNNABLE if base in bases), next(iter(bases)) if len(bases) == 1 else None)
+
+
+def belongs_to(name: str, graph: str) -> bool:
+    """Says whether a file lies beside a graph as its data: "model_q4.onnx_data_1" and "model_q4.onnx.data" do."""
+    return name.startswith(graph) and re.match(r"(?:[._]data|_\d|$)", name[len(graph) :]) is not None
