@@ -31,7 +31,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 def impetus(home: Path, *arguments: str, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [IMPETUS, *arguments], env=environment(home, **more), cwd=cwd or home, capture_output=True, text=True, timeout=60
+        [IMPETUS, *arguments], env=environment(home, **more), cwd=cwd or home, capture_output=True, text=True, timeout=180
     )
 
 
