@@ -8,12 +8,13 @@ from contextlib import aclosing
 
 from aiohttp import web
 
-from ..runtime.errors import ContextOverflow
+from ..runtime.errors import ContextOverflow, Overloaded
 from ..runtime.events import Event
 from ..runtime.questions import AnswerKind, Question
 from ..runtime.request import ChatPrompt, GenerateRequest
+from .agents import is_qwen_code
 from .keys import LOOPS, REQUEST_ID, RUNTIME
-from .loops import tell
+from .loops import tell, tell_busy
 
 _LONGEST_CLIENT_NAME = 60
 
@@ -30,15 +31,20 @@ async def _end_loops(
     request: web.Request, generation: GenerateRequest, batches: AsyncGenerator[list[Event], None]
 ) -> AsyncGenerator[list[Event], None]:
     """Answers in words where an error would only be met with the same request again."""
+    client, loops = request.headers.get("User-Agent", ""), request.app[LOOPS]
     async with aclosing(batches):
         try:
             async for batch in batches:
+                loops.was_served(client, generation.model)
                 yield batch
         except ContextOverflow as error:
-            client = request.headers.get("User-Agent", "")
-            if not isinstance(generation.prompt, ChatPrompt) or not request.app[LOOPS].goes_on(client, generation.model, error):
+            if not isinstance(generation.prompt, ChatPrompt) or not loops.goes_on(client, generation.model, error):
                 raise
             yield tell(generation.model, error)
+        except Overloaded as error:
+            if not (is_qwen_code(request) and loops.waits_on(client, generation.model)):
+                raise
+            yield tell_busy(generation.model, error)
 
 
 async def ask(

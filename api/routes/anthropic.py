@@ -11,6 +11,7 @@ from aiohttp import web
 
 from ...runtime.models.model import ModelStatus
 from ...runtime.questions import Counted
+from ..agents import is_qwen_code
 from ..body import read_body
 from ..dialects import anthropic
 from ..dialects.anthropic_answers import Collected, CountAnswer, MessageAnswer, to_model_entry, to_model_page
@@ -37,23 +38,13 @@ async def post_message(request: web.Request) -> web.StreamResponse:
     generation = anthropic.to_request(body)
     message_id = f"msg_{secrets.token_hex(12)}"
     if body.stream:
-        stream = MessageStream(message_id, counts_pings=not _is_qwen_code(request))
+        stream = MessageStream(message_id, counts_pings=not is_qwen_code(request))
         return await stream_answer(request, open_run(request, generation), stream)
     collected = Collected(message_id)
     async with aclosing(open_run(request, generation)) as batches:
         async for batch in batches:
             collected.add(batch)
     return web.json_bytes_response(collected.whole(), dumps=msgspec.json.encode)
-
-
-def _is_qwen_code(request: web.Request) -> bool:
-    """Whether the client gives up after four minutes of nothing but pings, as Qwen Code does.
-
-    To servers other than Anthropic's own it gives Claude Code's name, but not the feature that Claude Code always asks for.
-    """
-    agent = request.headers.get("User-Agent", "").lower()
-    features = request.headers.get("anthropic-beta", "")
-    return agent.startswith("qwencode/") or (agent.startswith("claude-cli/") and "claude-code-" not in features)
 
 
 async def count_tokens(request: web.Request) -> web.Response:

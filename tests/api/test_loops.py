@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from impetus.api.loops import Loops
 from impetus.runtime.errors import ContextOverflow
@@ -45,3 +49,40 @@ def test_prompts_that_do_get_shorter_are_no_loop() -> None:
     loops = Loops()
     assert not any(loops.goes_on(OPENCODE, "m", ContextOverflow(tokens, 64)) for tokens in range(2000, 100, -100))
     assert not loops.goes_on(OPENCODE, "other", ContextOverflow(2000, 64))
+
+
+def busy(times: int) -> str:
+    return "Make it. SCRIPT: " + json.dumps({"turns": [{"text": "There was room.", "fault": "busy", "times": times}]})
+
+
+@pytest.mark.parametrize(
+    ("path", "agent"), [("/v1/chat/completions", "QwenCode/0.24.4 (linux; x64)"), ("/v1/messages", "claude-cli/2.1 (external)")]
+)
+async def test_qwen_code_is_told_in_words_once_the_server_stays_busy(
+    serve, monkeypatch: pytest.MonkeyPatch, path: str, agent: str
+) -> None:
+    clock = iter(range(0, 100_000, 100))
+    monkeypatch.setattr("impetus.api.loops.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    async with serve(scripted=True) as live:
+
+        async def ask_scripted(times: int, agent: str = agent) -> tuple[int, str]:
+            message = {"role": "user", "content": busy(times)}
+            body = {"model": "scripted", "messages": [message], "max_tokens": 50}
+            async with live.session.post(live.url + path, json=body, headers={"User-Agent": agent}) as answer:
+                return answer.status, await answer.text()
+
+        # Two refusals and an answer; what was before does not count any more.
+        assert [(await ask_scripted(2))[0] for _ in range(3)] == [503, 503, 200]
+        # 300 seconds are over at the fourth.
+        told = [await ask_scripted(100) for _ in range(4)]
+        assert [status for status, _ in told] == [503, 503, 503, 200]
+        assert "too busy for this request for 5 minutes" in told[-1][1]
+        assert (await ask_scripted(100))[0] == 503
+        assert {(await ask_scripted(200, "Cline/3.1"))[0] for _ in range(6)} == {503}
+
+
+def test_a_client_that_gave_up_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0, 100, 250, 340, 430, 520, 610])
+    monkeypatch.setattr("impetus.api.loops.time", SimpleNamespace(monotonic=lambda: next(times)))
+    loops = Loops()
+    assert [loops.waits_on("QwenCode", "m") for _ in range(7)] == [False] * 6 + [True]
