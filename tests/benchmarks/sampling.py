@@ -1,10 +1,10 @@
-"""Says which share of one core a sample per second costs, of this machine's probe and of what a Mac's would have to read as text.
+"""Says which share of one core a sample per second costs, with this machine's probe.
 
     .venv/bin/python tests/benchmarks/sampling.py [--samples 200]
 
-Processor time of this process and of the programs it starts, for each sample; one is read a second, so milliseconds are thousandths
-of a core. Reading must also never hold up the event loop: how late a timer of ten milliseconds came while the monitor read beside
-it is told, too.
+Counted is the processor time of this process and of the programs it starts. One sample is read a second, so that milliseconds
+are thousandths of a core. Reading must never hold up the event loop either: how late a timer came while the monitor read
+beside it is told, too; and what it costs to understand the text of a Mac's programs.
 """
 
 from __future__ import annotations
