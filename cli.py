@@ -21,6 +21,7 @@ from .runtime.errors import ConfigError, ImpetusError, InvalidRequest
 from .runtime.home import Home, find_config, find_home
 from .runtime.logbook import LogBook
 
+LOOK_S = 0.25
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -279,6 +280,9 @@ def _hardware(invocation: Invocation) -> int:
     override = to_override(invocation.config.hardware.stated()) if recording is None else None
     profile = HardwareDetector(probe, override).detect()
     sample = probe.read_sample(())
+    if recording is None:
+        time.sleep(LOOK_S)  # some figures are measured from look to look
+        sample = probe.read_sample(())
     if invocation.options.json:
         _write_json(to_report(profile, sample))
     else:

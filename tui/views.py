@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..hw.chips import CHIPS, parse_brand
 from ..hw.profile import CapabilityProfile
 from ..hw.sample import Sample
 from ..runtime.frames import Stats
@@ -36,17 +38,26 @@ def machine_facts(profile: CapabilityProfile | None) -> tuple[str, ...]:
     """Gives what the title says of the machine, the most telling first."""
     if profile is None:
         return ("looking at the machine…",)
-    facts = [profile.host]
-    if profile.tier is not None or profile.generation is not None:
-        facts.append(profile.tier_name)
-    elif profile.chip is not None:
-        facts.append(profile.chip.value)
-    else:
-        facts.append(profile.tier_name)
+    facts = [profile.host, _chip_words(profile)]
+    if profile.rosetta is not None and profile.rosetta.value:
+        facts.append("Rosetta: use an arm64 Python")
     if profile.memory_bytes is not None:
         facts.append(size(profile.memory_bytes.value))
     facts.append(profile.system)
     return tuple(facts)
+
+
+def _chip_words(profile: CapabilityProfile) -> str:
+    """Names the chip; of one that nobody knows yet it says that its figures are guesses."""
+    if profile.chip is None:
+        return profile.tier_name
+    name = parse_brand(profile.chip.value)
+    if name is None:
+        # As "Intel(R) Core(TM) i7-9750H CPU @ 2.60GHz"; what is registered, and how fast it once was, tells nothing here.
+        short = re.sub(r"\((?:R|TM)\)| CPU\b| @ .*", "", profile.chip.value)
+        foreign = profile.system.startswith("macOS") and profile.architecture == "x86_64"
+        return f"{short} (not supported)" if foreign else short
+    return profile.tier_name if name.name in CHIPS else f"{profile.tier_name} (estimated)"
 
 
 def _history(series: Mapping[str, History], name: str) -> Sequence[float | None]:

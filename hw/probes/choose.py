@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 
 from .linux import LinuxProbe
-from .macos_text import MacosTextProbe
+from .macos_native import MacosProbe
 from .plain import PlainProbe
 from .probe import Probe
 from .recorded.probe import RecordedProbe, find_raw
@@ -17,7 +17,7 @@ def choose_probe(system: str | None = None) -> Probe:
     """Picks the probe for a system named as platform.system() does; None is the one we run on."""
     match system or platform.system():
         case "Darwin":
-            return MacosTextProbe()
+            return MacosProbe()
         case "Linux":
             return LinuxProbe()
         case _:

@@ -8,11 +8,12 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..chips import name_of_soc
 from ..profile import CapabilityProfile, CpuLevel, Reading
 from ..sample import MemoryPressure, Sample
+from ..thermal import worst
 from . import linux_parsing as parsing
 from .cgroups import Cgroups
 from .files import list_paths, read_integer, read_text
@@ -59,13 +60,16 @@ class LinuxProbe:
         cpu = parsing.parse_cpu_info(self._text("proc/cpuinfo"))
         logical = Reading(cpu.logical_cpus, "/proc/cpuinfo") if cpu.logical_cpus is not None else None
         model = self._model()
+        apple_levels = parsing.to_apple_levels(cpu.apple_parts)
+        levels = apple_levels or self._levels()
         return CapabilityProfile(
             host=self._text("proc/sys/kernel/hostname") or platform.node() or "localhost",
             system=self._system(),
             architecture=self._architecture,
             model=model,
             chip=self._chip(cpu),
-            cpu_levels=parsing.to_apple_levels(cpu.apple_parts) or self._levels(),
+            cpu_levels=levels,
+            cpu_levels_source="/proc/cpuinfo CPU part" if apple_levels else "/sys/devices/system/cpu" if levels else None,
             logical_cpus=logical,
             usable_cpus=self._usable_cpus(cpu.logical_cpus),
             memory_bytes=self._memory(),
@@ -83,28 +87,49 @@ class LinuxProbe:
         group = self._cgroups.find_memory_limit()
         total, available = memory.get("MemTotal"), parsing.to_available(memory)
         pressure = self._text("proc/pressure/memory")
+        origin = "/proc/meminfo MemTotal"
         if group is not None and total is not None and group.limit_bytes < total:
+            origin = "control group"
             total = group.limit_bytes
             used = group.read_used_bytes()
             left = max(0, total - used) if used is not None else None
-            available = min((each for each in (available, left) if each is not None), default=None)
+            available = min((each for each in (available, left, total) if each is not None), default=None)
             pressure = group.read_pressure() or pressure
         swap_total, swap_free = memory.get("SwapTotal"), memory.get("SwapFree")
+        stalled = parsing.parse_pressure(pressure)
+        heat, throttled = self._sensors.read_thermal_level(), self._sensors.read_throttled()
+        values = {
+            "memory_total_bytes": (total, origin),
+            "memory_used_bytes": (total - available if total is not None and available is not None else None, "/proc/meminfo"),
+            "memory_available_bytes": (available, "/proc/meminfo MemAvailable"),
+            "swap_used_bytes": (
+                max(0, swap_total - swap_free) if swap_total is not None and swap_free is not None else None,
+                "/proc/meminfo",
+            ),
+            "memory_pressure": (
+                stalled or _by_available(available, total),
+                "pressure stall information" if stalled is not None else "available memory",
+            ),
+            # The processor's own count of throttling knows what no trip point tells.
+            "thermal_level": (
+                worst([heat, "moderate" if throttled else None]),
+                "thermal zones" if not throttled else "throttling",
+            ),
+            "temperature_c": (self._sensors.read_temperature_c(), "hwmon, thermal zones"),
+            "power_w": (self._sensors.read_power_w(at_s), "powercap, hwmon"),
+            "fan_rpm": (self._sensors.read_fan_rpm(), "hwmon"),
+            "on_battery": (self._power.on_battery, "power_supply"),
+            "battery_percent": (self._power.battery_percent, "power_supply"),
+            "low_power_mode": (self._power.low_power_mode, "platform_profile"),
+        }
+        known: dict[str, Any] = {name: value for name, (value, _) in values.items() if value is not None}
         return Sample(
             at_s=at_s,
             cpu_percent=self._cpu_percent(at_s),
-            memory_total_bytes=total,
-            memory_used_bytes=max(0, total - available) if total is not None and available is not None else None,
-            memory_available_bytes=available,
-            swap_used_bytes=max(0, swap_total - swap_free) if swap_total is not None and swap_free is not None else None,
-            memory_pressure=_pressure(pressure, available, total),
-            thermal_level=self._sensors.read_thermal_level(),
-            temperature_c=self._sensors.read_temperature_c(),
-            fan_rpm=self._sensors.read_fan_rpm(),
-            on_battery=self._power.on_battery,
-            battery_percent=self._power.battery_percent,
-            low_power_mode=self._power.low_power_mode,
             process_bytes=read_resident_bytes(pids),
+            sources={name: values[name][1] for name in known},
+            estimated=tuple(name for name in ("memory_pressure", "thermal_level") if name in known),
+            **known,
         )
 
     def _text(self, path: str) -> str:
@@ -200,8 +225,5 @@ def _read_affinity() -> frozenset[int]:
         return frozenset()
 
 
-def _pressure(stalls: str, available: int | None, total: int | None) -> MemoryPressure | None:
-    judged = parsing.parse_pressure(stalls)
-    if judged is not None or available is None or total is None:
-        return judged
-    return parsing.to_pressure(available, total)
+def _by_available(available: int | None, total: int | None) -> MemoryPressure | None:
+    return parsing.to_pressure(available, total) if available is not None and total is not None else None

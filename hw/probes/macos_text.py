@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..chips import parse_brand
 from ..profile import CapabilityProfile, Reading
-from ..sample import MemoryPressure, Sample
+from ..sample import Sample
 from . import macos_parsing as parsing
 from .commands import PatientRunner, Run, run_command
 from .processes import CpuUsage, read_resident_bytes
@@ -49,7 +49,11 @@ _PROFILE_KEYS: Final = (
     "sysctl.proc_translated",
     "iogpu.wired_limit_mb",
 )
-_SAMPLE_KEYS: Final = ("hw.memsize", "vm.swapusage", "kern.memorystatus_vm_pressure_level", "kern.memorystatus_level")
+_PRESSURE_KEY: Final = "kern.memorystatus_vm_pressure_level"
+_SAMPLE_KEYS: Final = ("hw.memsize", "vm.swapusage", _PRESSURE_KEY, "kern.memorystatus_level")
+_TOLD_BY_SYSCTL: Final = frozenset({"memory_total_bytes", "swap_used_bytes", "memory_pressure"})
+_TOLD_BY_IOREG: Final = frozenset({"gpu_percent", "gpu_memory_bytes"})
+_TOLD_BY_BATTERY: Final = frozenset({"on_battery", "battery_percent"})
 _SLOW_S: Final = 10.0
 """How often what changes rarely is read: the power source, low-power mode, and what a fallback costs."""
 _VIRTUAL_MODELS: Final = ("VirtualMac", "VMware", "Parallels")
@@ -64,8 +68,21 @@ class _Gpu:
 class MacosTextProbe:
     """Reads what a Mac's own programs print; static facts once, cheap ones at each sample, others every ten seconds."""
 
-    def __init__(self, run: Run = run_command, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        run: Run = run_command,
+        clock: Callable[[], float] = time.monotonic,
+        read_keys: Callable[[Sequence[str]], Mapping[str, str]] | None = None,
+    ) -> None:
+        """Prepares to read.
+
+        Args:
+            run: runs a program.
+            clock: tells the time.
+            read_keys: gives the kernel's values by their names; where it gives none, the program sysctl is asked.
+        """
         self._run = PatientRunner(run, clock)
+        self._read_keys = read_keys
         self._clock = clock
         self._cpu = CpuUsage()
         self._slow_at_s: float | None = None
@@ -74,13 +91,13 @@ class MacosTextProbe:
         self._free_percent: int | None = None
         self._has_gpu_state = True
 
-    def read_profile(self) -> CapabilityProfile:
-        """Reads what the Mac says of itself."""
+    def read_profile(self, without: Collection[str] = ()) -> CapabilityProfile:
+        """Reads what the Mac says of itself; without the facts, by their names, that somebody else reads."""
         keys = self._sysctl(_PROFILE_KEYS)
         report = self._report(keys)
         rosetta = _flag(keys, "sysctl.proc_translated")
         virtual = _virtual_machine(keys, report.model)
-        gpu = _Gpu() if virtual is not None and virtual.value else self._gpu()
+        gpu = _Gpu() if "gpu_cores" in without or (virtual is not None and virtual.value) else self._gpu()
         levels = parsing.parse_cpu_levels(keys)
         logical = _first_integer(keys, "hw.logicalcpu", "hw.ncpu", "machdep.cpu.thread_count")
         if logical is None and levels:
@@ -93,6 +110,7 @@ class MacosTextProbe:
             model=_first_text(keys, "hw.model") or _reported(report.model),
             chip=self._chip(keys, rosetta) or _reported(report.chip) or gpu.chip,
             cpu_levels=levels,
+            cpu_levels_source="sysctl hw.perflevel" if levels else None,
             logical_cpus=logical,
             usable_cpus=logical,
             gpu_cores=gpu.cores,
@@ -103,32 +121,48 @@ class MacosTextProbe:
             rosetta=rosetta,
         )
 
-    def read_sample(self, pids: Sequence[int]) -> Sample:
-        """Reads the load; three short programs at each call, in all well under a tenth of a second."""
-        keys = self._sysctl(_SAMPLE_KEYS)
-        self._read_slow(keys)
+    def read_sample(self, pids: Sequence[int], without: Collection[str] = ()) -> Sample:
+        """Reads the load; three short programs at each call, in all well under a tenth of a second.
+
+        Args:
+            pids: the processes whose memory is read.
+            without: the fields that somebody else reads; a program that would tell nothing else is not run.
+        """
+        keys: Mapping[str, str] = self._sysctl(_SAMPLE_KEYS) if _TOLD_BY_SYSCTL.difference(without) else {}
+        self._read_slow(keys, without)
         total = parsing.parse_integer(keys.get("hw.memsize"))
-        used = parsing.parse_memory_used(self._run(*VM_STAT) or "")
-        gpu = self._gpu_state()
+        used = parsing.parse_memory_used(self._run(*VM_STAT) or "") if "memory_used_bytes" not in without else None
+        gpu = self._gpu_state() if _TOLD_BY_IOREG.difference(without) else parsing.GpuState(None, None, None, None)
+        stated = parsing.parse_pressure_level(keys.get(_PRESSURE_KEY))
+        pressure = stated or (parsing.to_pressure(self._free_percent) if self._free_percent is not None else None)
+        values = {
+            "gpu_percent": (gpu.busy_percent, "ioreg Device Utilization %"),
+            "gpu_memory_bytes": (gpu.memory_bytes, "ioreg In use system memory"),
+            "memory_total_bytes": (total, "sysctl hw.memsize"),
+            "memory_used_bytes": (used, "vm_stat"),
+            "memory_available_bytes": (max(0, total - used) if total is not None and used is not None else None, "vm_stat"),
+            "swap_used_bytes": (parsing.parse_swap_used(keys.get("vm.swapusage")), "sysctl vm.swapusage"),
+            "memory_pressure": (pressure, f"sysctl {_PRESSURE_KEY}" if stated is not None else "free memory"),
+            "on_battery": (self._power.on_battery, "pmset -g batt"),
+            "battery_percent": (self._power.battery_percent, "pmset -g batt"),
+            "low_power_mode": (self._low_power, "pmset -g"),
+        }
+        known: dict[str, Any] = {
+            name: value for name, (value, _) in values.items() if value is not None and name not in without
+        }
         return Sample(
             at_s=self._clock(),
             cpu_percent=self._cpu.read_percent(),
-            gpu_percent=gpu.busy_percent,
-            gpu_memory_bytes=gpu.memory_bytes,
-            memory_total_bytes=total,
-            memory_used_bytes=used,
-            memory_available_bytes=max(0, total - used) if total is not None and used is not None else None,
-            swap_used_bytes=parsing.parse_swap_used(keys.get("vm.swapusage")),
-            memory_pressure=self._pressure(keys),
-            on_battery=self._power.on_battery,
-            battery_percent=self._power.battery_percent,
-            low_power_mode=self._low_power,
             process_bytes=read_resident_bytes(pids),
+            sources={name: values[name][1] for name in known},
+            estimated=("memory_pressure",) if "memory_pressure" in known and stated is None else (),
+            **known,
         )
 
     def _sysctl(self, names: Sequence[str]) -> Mapping[str, str]:
         """Reads several keys at once; older programs do not know -i, and go on after an unknown key by themselves."""
-        keys = parsing.parse_sysctl(self._run(SYSCTL, "-i", *names) or "")
+        keys: Mapping[str, str] = self._read_keys(names) if self._read_keys is not None else {}
+        keys = keys or parsing.parse_sysctl(self._run(SYSCTL, "-i", *names) or "")
         return keys or parsing.parse_sysctl(self._run(SYSCTL, *names) or "")
 
     def _report(self, keys: Mapping[str, str]) -> parsing.HardwareReport:
@@ -164,21 +198,17 @@ class MacosTextProbe:
         self._has_gpu_state = state.busy_percent is not None or state.memory_bytes is not None
         return state
 
-    def _pressure(self, keys: Mapping[str, str]) -> MemoryPressure | None:
-        level = parsing.parse_pressure_level(keys.get("kern.memorystatus_vm_pressure_level"))
-        if level is not None or self._free_percent is None:
-            return level
-        return parsing.to_pressure(self._free_percent)
-
-    def _read_slow(self, keys: Mapping[str, str]) -> None:
+    def _read_slow(self, keys: Mapping[str, str], without: Collection[str]) -> None:
         now_s = self._clock()
         if self._slow_at_s is not None and now_s - self._slow_at_s < _SLOW_S:
             return
         self._slow_at_s = now_s
         self._has_gpu_state = True
-        self._power = parsing.parse_power_source(self._run(*PMSET_BATTERY) or "")
-        self._low_power = parsing.parse_low_power(self._run(*PMSET) or "")
-        if "kern.memorystatus_vm_pressure_level" not in keys:
+        if _TOLD_BY_BATTERY.difference(without):
+            self._power = parsing.parse_power_source(self._run(*PMSET_BATTERY) or "")
+        if "low_power_mode" not in without:
+            self._low_power = parsing.parse_low_power(self._run(*PMSET) or "")
+        if "memory_pressure" not in without and _PRESSURE_KEY not in keys:
             free = parsing.parse_integer(keys.get("kern.memorystatus_level"))
             self._free_percent = free if free is not None else parsing.parse_free_percent(self._run(*MEMORY_PRESSURE) or "")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, cast
 
 import psutil
 
@@ -58,3 +59,28 @@ class CpuUsage:
         if first or total_delta <= 0:
             return None
         return max(0.0, min(100.0, 100.0 * busy_delta / total_delta))
+
+
+class _Battery(Protocol):
+    percent: float | None
+    power_plugged: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """What psutil tells of the battery; None where there is none, or it does not tell."""
+
+    on_battery: bool | None = None
+    percent: float | None = None
+
+
+def read_battery() -> Battery:
+    """Reads the battery; a desktop has none."""
+    try:
+        battery = cast("_Battery | None", cast("Any", psutil).sensors_battery())
+    except (psutil.Error, OSError, RuntimeError, AttributeError, ValueError):
+        return Battery()
+    if battery is None:
+        return Battery()
+    percent = float(battery.percent) if battery.percent is not None and 0 <= battery.percent <= 100 else None
+    return Battery(not battery.power_plugged if battery.power_plugged is not None else None, percent)

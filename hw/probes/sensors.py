@@ -44,6 +44,14 @@ class Sensors:
         classes = root / "sys/class"
         self._zones = [_open_zone(folder) for folder in list_paths(classes / "thermal", "thermal_zone*")]
         monitors = [(folder, read_text(folder / "name") or "") for folder in list_paths(classes / "hwmon", "hwmon*")]
+        self._throttles = list_paths(root / "sys/devices/system/cpu", "cpu[0-9]*/thermal_throttle/core_throttle_count")
+        self._throttled: int | None = None
+        self._meters = [path for folder, name in monitors if name == "macsmc_hwmon" for path in _system_power(folder)]
+        # The packages; what lies below them (cores, memory) is counted in them, or apart on servers.
+        self._counters = [
+            folder / "energy_uj" for folder in list_paths(classes / "powercap", "intel-rapl:[0-9]*") if _is_package(folder)
+        ]
+        self._energy: tuple[float, int] | None = None
         self._fans = [path for folder, _ in monitors for path in list_paths(folder, "fan*_input")]
         chip = [
             path for folder, name in monitors if name.startswith(_CHIP_MONITORS) for path in list_paths(folder, "temp*_input")
@@ -58,6 +66,25 @@ class Sensors:
         """Reads the fastest fan; 0 is a fan that stands still, None is no fan that can be read."""
         speeds = [read_integer(path) for path in self._fans]
         return max((float(speed) for speed in speeds if speed is not None and speed >= 0), default=None)
+
+    def read_throttled(self) -> bool:
+        """Tells whether any core was throttled by its heat since the last look."""
+        counts = [count for path in self._throttles if (count := read_integer(path)) is not None]
+        before, self._throttled = self._throttled, sum(counts) if counts else None
+        return before is not None and self._throttled is not None and self._throttled > before
+
+    def read_power_w(self, at_s: float) -> float | None:
+        """Reads the power of the whole machine, or of its processors since the last look; None where nobody may know."""
+        watts = [microwatts / 1e6 for path in self._meters if (microwatts := read_integer(path)) is not None]
+        if watts:
+            return sum(watts) or None
+        energies = [energy for path in self._counters if (energy := read_integer(path)) is not None]
+        if not energies or len(energies) < len(self._counters):
+            return None
+        before, self._energy = self._energy, (at_s, sum(energies))
+        if before is None or at_s <= before[0] or self._energy[1] <= before[1]:
+            return None
+        return (self._energy[1] - before[1]) / 1e6 / (at_s - before[0])
 
     def read_thermal_level(self) -> ThermalLevel | None:
         """Reads the worst zone; None where no zone says at which temperature something happens."""
@@ -108,6 +135,17 @@ def _open_zone(folder: Path) -> ThermalZone:
         if level is not None and at_c is not None:
             trips.append((at_c, level))
     return ThermalZone(folder / "temp", read_text(folder / "type") or "", tuple(trips))
+
+
+def _system_power(folder: Path) -> list[Path]:
+    """Finds the meter of the whole machine among those of an Apple's controller."""
+    labels = list_paths(folder, "power*_label")
+    named = [path for path in labels if (read_text(path) or "").startswith("Total System")]
+    return [path.with_name(path.name.replace("_label", "_input")) for path in named]
+
+
+def _is_package(folder: Path) -> bool:
+    return folder.name.count(":") == 1 and (read_text(folder / "name") or "").startswith("package")
 
 
 def _read_celsius(path: Path) -> float | None:

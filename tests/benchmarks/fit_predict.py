@@ -21,9 +21,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
 
-from published_rows import Published, read_row  # noqa: E402
+from published_rows import Published, read_row
 
-from impetus.runtime.tuning.predict_speed import (  # noqa: E402
+from impetus.runtime.tuning.predict_speed import (
     DECODE,
     PREFILL,
     DecodeConstants,

@@ -9,7 +9,7 @@ from impetus.hw.detector import HardwareDetector
 from impetus.hw.override import FIELDS, STATED, to_override
 from impetus.hw.probes.choose import choose_probe
 from impetus.hw.probes.linux import LinuxProbe
-from impetus.hw.probes.macos_text import MacosTextProbe
+from impetus.hw.probes.macos_native import MacosProbe
 from impetus.hw.probes.plain import PlainProbe
 from impetus.hw.profile import CapabilityProfile, CpuLevel, Reading
 from impetus.hw.sample import Sample
@@ -123,7 +123,7 @@ def test_a_chip_without_a_number_stays_as_it_was_read(facts):
 
 
 @pytest.mark.parametrize(
-    ("system", "probe"), [("Darwin", MacosTextProbe), ("Linux", LinuxProbe), ("Windows", PlainProbe), ("Plan9", PlainProbe)]
+    ("system", "probe"), [("Darwin", MacosProbe), ("Linux", LinuxProbe), ("Windows", PlainProbe), ("Plan9", PlainProbe)]
 )
 def test_each_system_has_its_probe(system, probe):
     assert isinstance(choose_probe(system), probe)

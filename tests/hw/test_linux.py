@@ -127,6 +127,59 @@ def test_trip_points_tell_the_thermal_level(celsius, level, grow_root):
     assert LinuxProbe(grow_root(files)).read_sample([]).thermal_level == level
 
 
+def test_a_core_that_was_throttled_is_warm_whatever_the_zones_say(grow_root):
+    count = "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count"
+    root = grow_root({count: ["7"], "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": ["0"]})
+    probe = LinuxProbe(root)
+    assert probe.read_sample([]).thermal_level is None
+    assert probe.read_sample([]).thermal_level is None
+    (root / count).write_text("9\n")
+    sample = probe.read_sample([])
+    assert (sample.thermal_level, sample.sources["thermal_level"]) == ("moderate", "throttling")
+    assert "thermal_level" in sample.estimated
+    assert probe.read_sample([]).thermal_level is None
+
+
+def test_power_is_what_the_packages_used_since_the_last_look(grow_root):
+    now_s = 0.0
+    rapl = "sys/class/powercap/intel-rapl:0"
+    root = grow_root({f"{rapl}/name": ["package-0"], f"{rapl}/energy_uj": ["1000000"]})
+    grow_root({"sys/class/powercap/intel-rapl:0:0/name": ["core"], "sys/class/powercap/intel-rapl:0:0/energy_uj": ["900000"]})
+    probe = LinuxProbe(root, clock=lambda: now_s)
+    assert probe.read_sample([]).power_w is None
+    now_s = 2.0
+    (root / rapl / "energy_uj").write_text("31000000\n")
+    assert probe.read_sample([]).power_w == 15.0
+    now_s = 3.0
+    (root / rapl / "energy_uj").write_text("5\n")
+    # The counter began anew.
+    assert probe.read_sample([]).power_w is None
+
+
+def test_apples_controller_tells_the_power_of_the_whole_machine(grow_root):
+    monitor = "sys/class/hwmon/hwmon0"
+    root = grow_root({f"{monitor}/name": ["macsmc_hwmon"], f"{monitor}/power1_label": ["AC Input Power"]})
+    grow_root({f"{monitor}/power1_input": ["9"], f"{monitor}/power2_label": ["Total System Power"]})
+    grow_root({f"{monitor}/power2_input": ["12500000"]})
+    assert LinuxProbe(root).read_sample([]).power_w == 12.5
+
+
+def test_each_reading_says_where_it_comes_from(grow_root):
+    lines = ["MemTotal: 16000000 kB", "MemAvailable: 400000 kB", "SwapTotal: 8 kB", "SwapFree: 8 kB"]
+    sample = LinuxProbe(grow_root({"proc/meminfo": lines})).read_sample([])
+    assert sample.memory_pressure == "critical"
+    assert sample.sources["memory_pressure"] == "available memory"
+    assert sample.estimated == ("memory_pressure",)
+    assert sample.sources["swap_used_bytes"] == "/proc/meminfo"
+    assert set(sample.sources) == {
+        "memory_total_bytes",
+        "memory_used_bytes",
+        "memory_available_bytes",
+        "swap_used_bytes",
+        "memory_pressure",
+    }
+
+
 @pytest.mark.parametrize(
     ("some", "full", "pressure"),
     [("0.00", "0.00", "normal"), ("10.00", "5.00", "normal"), ("10.01", "0.00", "warn"), ("99.00", "5.01", "critical")],

@@ -34,6 +34,10 @@ def test_a_recording_plays_over_and_over(path):
         ("m6_three_levels", "M6", 170, False, None, 3),
         ("vm", "M1 (virtual)", None, None, None, 1),
         ("unknown_chip", "M9 Max", 614, True, False, 3),
+        ("rosetta", "M1 Pro", 200, False, False, 2),
+        ("intel", "macOS x86_64", None, None, False, 0),
+        ("asahi", "M1", 68.25, False, True, 2),
+        ("a18_pro", "A18 Pro", 60, True, True, 2),
     ],
 )
 def test_a_recorded_machine_has_a_profile(name, tier_name, bandwidth, estimated, fanless, levels):

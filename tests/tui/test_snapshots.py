@@ -93,6 +93,12 @@ async def test_chat_failed(run_dashboard, check_snapshot):
         check_snapshot(app, "chat-failed")
 
 
+@pytest.mark.parametrize("machine", ["unknown_chip", "vm", "rosetta", "intel", "asahi", "a18_pro", "m6_three_levels"])
+async def test_machines(run_dashboard, check_snapshot, machine):
+    async with run_dashboard(scenes.recorded(machine), size=(120, 32)) as (app, _):
+        check_snapshot(app, f"machine-{machine.replace('_', '-')}")
+
+
 async def test_loading(run_dashboard, check_snapshot):
     source = fakes.FakeSource()
     scenes.push_history(source)

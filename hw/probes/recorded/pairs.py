@@ -26,6 +26,9 @@ _PAIR: Final = re.compile(
     \s*(?=[,}\])\n]|$)""",
     re.VERBOSE,
 )
+_PLIST: Final = re.compile(
+    r"<key>([^<]{1,80})</key>\s*(?:<(string|integer)>([^<]{0,400})</(?:string|integer)>|<(true|false)/>)"
+)
 _MOST_PAIRS: Final = 5000
 _DEEPEST: Final = 40
 _MACOS: Final = re.compile(r"macOS\s+(?:[A-Z][a-z]+\s+){0,2}([0-9]{1,2}(?:\.[0-9]{1,3}){1,2})\b")
@@ -42,6 +45,8 @@ class Pair:
 
 def find_pairs(text: str) -> list[Pair]:
     """Finds the pairs of JSON, or of what is left of it when it was cut, or of a Python dict."""
+    if "<key>" in text:
+        return list(_scan_plist(text))
     try:
         decoded: object = json.loads(text)
     except (ValueError, RecursionError):
@@ -82,6 +87,20 @@ def _scan(text: str) -> Iterator[Pair]:
             yield Pair(name.lower(), float(number) if re.search(r"[.eE]", number) else int(number))
         else:
             yield Pair(name.lower(), word.lower() == "true")
+
+
+def _scan_plist(text: str) -> Iterator[Pair]:
+    """Reads a property list in XML without its nesting, whole or cut."""
+    for count, match in enumerate(_PLIST.finditer(text)):
+        if count >= _MOST_PAIRS:
+            return
+        name, kind, value, flag = match.groups()
+        if flag is not None:
+            yield Pair(name.lower(), flag == "true")
+        elif kind == "string":
+            yield Pair(name.lower(), value)
+        elif re.fullmatch(r"-?[0-9]{1,20}", value.strip()):
+            yield Pair(name.lower(), int(value))
 
 
 def to_keys(pairs: Sequence[Pair]) -> dict[str, str]:
@@ -161,7 +180,9 @@ def _read_names(pair: Pair, found: Evidence, source: str) -> None:
         found.add("thermal_level", THERMAL_WORDS.get(value.lower()), source, Rank.TOOL, changes=True)
     if name in _LOW_POWER:
         flag = {"yes": True, "no": False, "1": True, "0": False}.get(value.lower())
-        found.add("low_power", flag, source, Rank.REPORT)
+        found.add(_power_name(pair.above), flag, source, Rank.REPORT)
+    if name == "current power source" and value.lower() in {"true", "yes"}:
+        found.add("on_battery", "battery power" in pair.above, source, Rank.REPORT)
     if name in {"version", "kernel", "uname"} and "Darwin" in value:
         found.add("uname", value, source, Rank.REPORT)
     if name in {"architecture", "arch", "machine"} and value in {"arm64", "x86_64"}:
@@ -170,13 +191,18 @@ def _read_names(pair: Pair, found: Evidence, source: str) -> None:
 
 def _read_flag(pair: Pair, value: bool, found: Evidence, source: str) -> None:
     if pair.name in _LOW_POWER:
-        found.add("low_power", value, source, Rank.REPORT)
+        found.add(_power_name(pair.above), value, source, Rank.REPORT)
     elif pair.name in {"rosetta", "is_rosetta", "proc_translated"}:
         found.add("rosetta", value, source, Rank.TOOL)
     elif pair.name in {"apple_silicon", "is_apple_silicon"}:
         found.add("architecture", "arm64" if value else None, source, Rank.TOOL)
     elif pair.name in {"is_vm", "virtual", "is_virtual", "virtual_machine"}:
         found.add("virtual", value, source, Rank.TOOL)
+
+
+def _power_name(above: Sequence[str]) -> str:
+    """Names the setting of low-power mode: each source of power may have its own."""
+    return "low_power_ac" if "ac power" in above else "low_power_battery" if "battery power" in above else "low_power"
 
 
 def _read_numbers(pair: Pair, found: Evidence, source: str) -> None:
@@ -233,14 +259,18 @@ def _read_load(name: str, number: float, above: Sequence[str], found: Evidence, 
         found.add("memory_used_bytes", int(number) or None, source, Rank.TOOL, changes=True)
     elif name in {"cpu_temp_avg", "gpu_temp_avg"}:
         found.add(name, number if 15 <= number <= 130 else None, source, Rank.TOOL, changes=True)
-    elif name == "lowpowermode" and number in {0, 1}:
-        found.add("low_power", number == 1, source, Rank.REPORT)
+    elif name in _LOW_POWER and number in {0, 1}:
+        found.add(_power_name(above), number == 1, source, Rank.REPORT)
 
 
 def _read_levels(pairs: Sequence[Pair], found: Evidence, source: str) -> None:
     """Notes counts of fast and frugal cores, as macmon's `pcpu_cores` and `ecpu_cores`; the names come from the chip."""
     counts = {pair.name: parsing.parse_integer(str(pair.value)) for pair in pairs}
-    for names in (("scpu_cores", "pcpu_cores", "ecpu_cores"), ("super_cores", "performance_cores", "efficiency_cores")):
+    for names in (
+        ("scpu_cores", "pcpu_cores", "ecpu_cores"),
+        ("super_cores", "performance_cores", "efficiency_cores"),
+        ("s_core_count", "p_core_count", "e_core_count"),
+    ):
         known = [count for name in names if (count := counts.get(name))]
         if len(known) > 1:
             found.add("level_counts", "/".join(str(count) for count in known), source, Rank.TOOL)

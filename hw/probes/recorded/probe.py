@@ -26,7 +26,7 @@ from .linux_texts import read_linux
 from .pairs import find_pairs, read_pairs, to_keys
 from .prose import read_label, read_prose
 from .reports import read_report
-from .sysctl_texts import find_keys, read_keys
+from .sysctl_texts import find_keys, read_keys, without_disguise
 from .tools import read_model_anywhere, read_tools
 
 Value = TypeVar("Value")
@@ -74,9 +74,8 @@ def gather(raw: Mapping[str, object]) -> Evidence:
     texts = [(normalize("NFKC", str(label)), _to_text(value)) for label, value in raw.items()]
     keys: dict[str, str] = {}
     for label, text in texts:
-        keys = {**keys, **find_keys(label, text)}
         pairs = find_pairs(text)
-        keys = {**keys, **to_keys(pairs)}
+        keys = {**keys, **without_disguise({**find_keys(label, text), **to_keys(pairs)}, found)}
         read_pairs(pairs, found, label[:60] or "recording")
     read_keys(keys, found)
     for label, text in texts:
@@ -149,7 +148,10 @@ def to_sample(found: Evidence, at_s: float) -> Sample:
     if low_power is None and "on_battery" in sources:
         on_battery = found.flag("on_battery")
         low_power = found.flag("low_power_battery" if on_battery is not None and on_battery.value else "low_power_ac")
-        sources |= {"low_power_mode": low_power.source} if low_power is not None else {}
+    elif low_power is None:
+        on_ac, on_battery = found.flag("low_power_ac"), found.flag("low_power_battery")
+        low_power = on_ac if on_ac is not None and on_battery is not None and on_ac.value == on_battery.value else None
+    sources |= {"low_power_mode": low_power.source} if low_power is not None else {}
     heat = found.number("temperature_c") or found.number("cpu_temp_avg") or found.number("gpu_temp_avg")
     power = found.number("power_w") or found.number("chip_power_w")
     return Sample(
@@ -180,7 +182,9 @@ def _plain(reading: Reading[Value] | None) -> Value | None:
 
 def _chip(found: Evidence, model: Reading[str] | None) -> Reading[str] | None:
     """Takes the name that was read; one that hides the chip (Rosetta's, an early build's) gives way to what the model tells."""
-    read = found.text("brand")
+    read, disguise = found.text("brand"), found.text("disguise")
+    if read is None or (disguise is not None and read.value == disguise.value):
+        read = disguise or read
     if read is not None and parse_brand(read.value) is not None:
         return read
     listed = CHIP_BY_MODEL.get(model.value) if model is not None else None

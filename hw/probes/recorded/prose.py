@@ -15,7 +15,7 @@ _BRAND: Final = re.compile(rf"\bApple {_CHIP}(?: \(Virtual\))?(?![\w.])(?! (?:Pr
 _MACBOOK: Final = re.compile(rf"\b(?:Apple )?({_CHIP}) (MacBook (?:Air|Pro)|Mac mini|Mac Studio|iMac)\b")
 _MACOS: Final = re.compile(
     r"(?<!than )(?<!since )(?<!from )(?<!requires )(?<!before )(?<!after )(?<!until )"
-    r"\bmacOS ([0-9]{1,2}\.[0-9]{1,3}(?:\.[0-9]{1,3})?)\b(?! or| and later|\+)"
+    r"\bmacOS (?:[A-Z][a-z]+ ){0,2}([0-9]{1,2}\.[0-9]{1,3}(?:\.[0-9]{1,3})?)\b(?! or| and later|\+)"
 )
 _LEVELS: Final = "nominal|moderate|heavy|trapping|sleeping"
 _THERMAL: Final = re.compile(

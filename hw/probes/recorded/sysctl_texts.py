@@ -30,6 +30,17 @@ def find_keys(label: str, text: str) -> dict[str, str]:
     return dict(zip(names, lines, strict=True)) if bare and len(names) == len(lines) else {}
 
 
+def without_disguise(keys: Mapping[str, str], found: Evidence) -> dict[str, str]:
+    """Takes out the name that a translated program sees: another call may have told the true one."""
+    brand = " ".join(keys.get("machdep.cpu.brand_string", "").split())
+    if not brand.startswith("VirtualApple"):
+        return dict(keys)
+    found.add("rosetta", True, "sysctl machdep.cpu.brand_string", Rank.REPORT)
+    found.add("brand", brand, "sysctl machdep.cpu.brand_string", Rank.PROSE, estimated=True)
+    found.add("disguise", brand, "sysctl machdep.cpu.brand_string", Rank.KERNEL)
+    return {name: value for name, value in keys.items() if name != "machdep.cpu.brand_string"}
+
+
 def read_keys(keys: Mapping[str, str], found: Evidence) -> None:
     """Notes what sysctl's keys say."""
     _read_machine(keys, found)
@@ -40,8 +51,6 @@ def read_keys(keys: Mapping[str, str], found: Evidence) -> None:
 def _read_machine(keys: Mapping[str, str], found: Evidence) -> None:
     brand = " ".join(keys.get("machdep.cpu.brand_string", "").split())
     found.add("brand", brand if not is_cut_brand(brand) else None, "sysctl machdep.cpu.brand_string", Rank.KERNEL)
-    if brand.startswith("VirtualApple"):
-        found.add("rosetta", True, "sysctl machdep.cpu.brand_string", Rank.KERNEL)
     model = keys.get("hw.model", "")
     found.add("model", model, "sysctl hw.model", Rank.KERNEL)
     found.add("memory_bytes", to_memory(parsing.parse_integer(keys.get("hw.memsize"))), "sysctl hw.memsize", Rank.KERNEL)
@@ -49,7 +58,7 @@ def _read_machine(keys: Mapping[str, str], found: Evidence) -> None:
     found.add("macos", to_version(version), "sysctl kern.osproductversion", Rank.KERNEL)
     translated = parsing.parse_flag(keys.get("sysctl.proc_translated"))
     found.add("rosetta", translated, "sysctl sysctl.proc_translated", Rank.KERNEL)
-    if keys.get("hw.optional.arm64") == "1" or translated or brand.startswith(("Apple", "VirtualApple")):
+    if keys.get("hw.optional.arm64") == "1" or translated or brand.startswith("Apple"):
         found.add("architecture", "arm64", "sysctl", Rank.KERNEL)
     elif brand.startswith(("Intel", "Genuine Intel")) or keys.get("machdep.cpu.vendor") == "GenuineIntel":
         found.add("architecture", "x86_64", "sysctl machdep.cpu", Rank.KERNEL)
@@ -76,7 +85,9 @@ def _read_virtual(keys: Mapping[str, str], brand: str, model: str, found: Eviden
 def _read_cores(keys: Mapping[str, str], found: Evidence) -> None:
     levels = parsing.parse_cpu_levels(keys)
     found.add("levels", levels, "sysctl hw.perflevel", Rank.KERNEL)
-    found.add("levels_named", any(keys.get(f"hw.perflevel{level}.name") for level in range(len(levels))), "sysctl", Rank.KERNEL)
+    if levels:
+        named = all(keys.get(f"hw.perflevel{level}.name") for level in range(len(levels)))
+        found.add("levels_named", named, "sysctl", Rank.KERNEL)
     for name in ("hw.logicalcpu", "hw.ncpu", "machdep.cpu.thread_count"):
         found.add("logical_cpus", parsing.parse_integer(keys.get(name)), f"sysctl {name}", Rank.KERNEL)
     # Apple's cores have one thread each, so there a count of cores is one of processors; Intel's have two.

@@ -31,6 +31,7 @@ def read_tools(label: str, text: str, found: Evidence) -> None:
     _read_version(label, text, found)
     _read_kernel(label, text, found)
     _read_monitors(text, found)
+    _read_summaries(label, text, found)
     _read_thermal(label, text, found)
 
 
@@ -146,6 +147,27 @@ def _read_monitors(text: str, found: Evidence) -> None:
         found.add("gpu_mhz", float(gpu[-1][1]) or None, "a monitor", Rank.TOOL)
     hot = [float(value) for value in re.findall(r"^\s*T[gpes]\S{2}\s+\[flt ?\]\s+(-?[0-9.]{1,6})", text, re.MULTILINE)]
     found.add("temperature_c", max((value for value in hot if 15 <= value <= 130), default=None), "SMC", Rank.TOOL)
+
+
+def _read_summaries(label: str, text: str, found: Evidence) -> None:
+    """Notes what fastfetch and its like, hostinfo, psutil and nproc print."""
+    for what, fact in (("GPU", "gpu_cores"), ("CPU", "cpu_cores")):
+        cores = re.search(
+            rf"^\W*{what}[^:\n]{{0,12}}:\s*Apple [AM][0-9]{{1,3}}(?: (?:Pro|Max|Ultra))? \(([0-9]{{1,4}})\)", text, re.MULTILINE
+        )
+        found.add(fact, int(cores[1]) if cores is not None else None, "a summary", Rank.TOOL)
+    memory = re.search(r"^\W*Memory:\s*[0-9.]{1,8}\s*[GM]iB / ([0-9]{1,5})(?:\.00)?\s*GiB", text, re.MULTILINE)
+    found.add("memory_bytes", int(memory[1]) << 30 if memory is not None else None, "a summary", Rank.TOOL)
+    primary = re.search(r"Primary memory available: ([0-9]{1,5})\.00 gigabytes", text)
+    found.add("memory_bytes", int(primary[1]) << 30 if primary is not None else None, "hostinfo", Rank.REPORT)
+    logical = re.search(r"([0-9]{1,4}) processors are logically available", text)
+    found.add("logical_cpus", int(logical[1]) if logical is not None else None, "hostinfo", Rank.REPORT)
+    total = re.search(r"\bsvmem\(total=([0-9]{8,15}),", text)
+    found.add("memory_bytes", to_memory(int(total[1])) if total is not None else None, "psutil", Rank.DRIVER)
+    swap = re.search(r"\bsswap\(total=[0-9]{1,15}, used=([0-9]{1,15}),", text)
+    found.add("swap_used_bytes", int(swap[1]) if swap is not None else None, "psutil", Rank.TOOL)
+    if re.search(r"\bnproc\b|_NPROCESSORS_ONLN|os\.cpu_count", label) and re.fullmatch(r"[0-9]{1,4}", text.strip()):
+        found.add("logical_cpus", int(text), label, Rank.REPORT)
 
 
 def _read_thermal(label: str, text: str, found: Evidence) -> None:
