@@ -54,6 +54,7 @@ from .scheduling.residency import Residency
 from .scheduling.scheduler import Scheduler
 from .throughput import Throughput
 from .tuning.load_plan import has_gpu
+from .tuning.memory_budget import MemoryBudget
 from .tuning.wishes import LoadWishes
 
 log = logging.getLogger(__name__)
@@ -228,6 +229,11 @@ class Runtime:
     def has_gpu(self) -> bool:
         """Whether models are computed on a GPU."""
         return has_gpu(self.profile) and self.config.engine.gpu_layers != 0
+
+    @property
+    def budget(self) -> MemoryBudget | None:
+        """How the memory is divided between models, Impetus and the system; None where it is unknown."""
+        return self._planner.budget
 
     def adapters(self) -> tuple[AdapterFile, ...]:
         """The LoRA adapters on the disk, by number."""
