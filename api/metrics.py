@@ -12,6 +12,8 @@ from prometheus_client.registry import Collector
 from ..hw.sample import Sample
 from ..runtime.journal import RequestRecord
 from ..runtime.runtime import Runtime
+from ..runtime.scheduling.heat_governor import STATES as HEAT_STATES
+from ..runtime.scheduling.memory_governor import STATES as MEMORY_STATES
 
 _TTFT_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _DURATION_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -66,6 +68,7 @@ class RuntimeCollector(Collector):
         yield from self._counters()
         yield from self._models()
         yield from self._engines()
+        yield from self._governors()
         if (sample := self._runtime.monitor.latest) is not None:
             pids = {status.pid for status in self._runtime.statuses()}
             yield from _machine(sample, sum(size for pid, size in sample.process_bytes.items() if pid in pids))
@@ -117,6 +120,7 @@ class RuntimeCollector(Collector):
             ("impetus_engine_overhead_percent", "Share of a step outside the engine's own compute.", "overhead_percent"),
             ("impetus_engine_prefill_tokens_per_second", "Prompt tokens computed per second.", "prefill_tps"),
             ("impetus_engine_decode_tokens_per_second", "Tokens decoded per second.", "decode_tps"),
+            ("impetus_engine_prefix_bytes", "Memory of computed prompts beside the KV cache.", "prefix_bytes"),
         ):
             family = GaugeMetricFamily(name, text, labels=["model"])
             for model, stat in stats.items():
@@ -124,6 +128,25 @@ class RuntimeCollector(Collector):
                 if value is not None:
                     family.add_metric([model], value)
             yield family
+
+    def _governors(self) -> Iterator[Metric]:
+        governors = self._runtime.governors
+        state = GaugeMetricFamily("impetus_governor_state", "1 for the state it is in.", labels=["governor", "state"])
+        for governor, states, now in (
+            ("memory", MEMORY_STATES, governors.memory.state),
+            ("heat", dict.fromkeys(HEAT_STATES), governors.heat.state),
+        ):
+            for name in states:
+                state.add_metric([governor, name], float(name == now))
+        yield state
+        decisions = CounterMetricFamily("impetus_governor_decisions", "Decisions, by kind.", labels=["governor", "kind"])
+        for (governor, kind), count in governors.decisions.counts.items():
+            decisions.add_metric([governor, kind], count)
+        yield decisions
+        headroom, _ = governors.heat.headroom()
+        yield GaugeMetricFamily("impetus_speed_headroom", "Share of the best speed that is left, 0 to 1.", value=headroom)
+        if (budget := self._runtime.budget) is not None:
+            yield GaugeMetricFamily("impetus_models_memory_bytes", "What models may take together.", value=budget.models_bytes)
 
 
 def _machine(sample: Sample, engine_bytes: int) -> Iterator[Metric]:

@@ -11,6 +11,7 @@ from .dialects.control import (
     StatusAnswer,
     to_address_entries,
     to_download_entries,
+    to_governor_entries,
     to_model_entry,
     to_request_entries,
 )
@@ -31,6 +32,7 @@ def read_status(app: web.Application, url: str) -> StatusAnswer:
         models=[to_model_entry(model) for model in runtime.statuses()],
         running=read_running(app),
         downloads=to_download_entries(runtime.downloads()),
+        governors=to_governor_entries(runtime.governors.statuses()),
         addresses=to_address_entries(ports.main_url or url, ports.all()),
     )
 

@@ -140,11 +140,26 @@ class Release(msgspec.Struct, frozen=True, tag="release"):
     id: int
 
 
+class Limits(msgspec.Struct, frozen=True, tag="limits", omit_defaults=True):
+    """How much less than it could the engine does from now on, while memory is short or the machine is hot."""
+
+    most_running: int | None = None
+    """So many generations at once; those that run already go on. None is as many as there is room for."""
+    prefill_duty: float = 1.0
+    """The share of the time that prompts are computed, above 0; the engine rests after each step."""
+    decode_duty: float = 1.0
+    """The same of steps that only answer."""
+    cache_share: float = 1.0
+    """How much of their room computed prompts in memory keep."""
+    background: bool = True
+    """Whether what can wait is done while nothing runs."""
+
+
 class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     """Leave now, in good order."""
 
 
-ToEngine = Prepare | Load | Generate | Ask | Cancel | Hold | Release | Shutdown
+ToEngine = Prepare | Load | Generate | Ask | Cancel | Hold | Release | Limits | Shutdown
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
@@ -267,6 +282,12 @@ class Stats(msgspec.Struct, frozen=True, tag="stats"):
     decode_tps: float | None
     kv_kept_tokens: int = 0
     """Of ended sequences; they give way to running ones."""
+    plain_step_ms: float | None = None
+    """Mean time the engine computed in steps of one token for each of `plain_width` answers and nothing else, whose speed tells
+    of the machine alone; None where there were too few."""
+    plain_width: int = 0
+    prefix_bytes: int = 0
+    """What computed prompts take in memory, outside of the context memory."""
 
 
 FromEngine = Prepared | Ready | LoadRefused | Progress | Accepted | Answered | Refused | Step | Stats

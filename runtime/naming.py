@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from .config import AliasConfig
 from .errors import InvalidRequest, UnknownModel
@@ -86,6 +87,14 @@ class Names:
             except UnknownModel:
                 continue
         return found
+
+    def find_ids(self, names: Iterable[str]) -> frozenset[str]:
+        """The ids of the models that names stand for; names of none are left out."""
+        ids: set[str] = set()
+        for name in names:
+            with suppress(UnknownModel):
+                ids.add(self.resolve(name).id)
+        return frozenset(ids)
 
     def choose_adapters(self, name: str, model: Model, wanted: Sequence[AdapterChoice] | None) -> tuple[Adapter, ...]:
         """Finds the adapters that a request names, or else those of its alias.

@@ -25,13 +25,13 @@ from .abilities import ability_for, check_ability
 from .config import AliasConfig, Config, TomlValue, write_setting
 from .engines.choice import SLOWEST_FIRST, EngineName, choose_engine, rank_format
 from .errors import ImpetusError, InvalidRequest, UnknownModel
-from .events import Admitted, CallBegun, CallDelta, Event, Finished, ReasoningDelta, TextDelta
+from .events import Admitted, CallBegun, CallDelta, Event, Finished, PrefixReport, ReasoningDelta, TextDelta
 from .frames import Stats
 from .home import Home
 from .journal import Journal, RequestRecord
 from .logbook import LogBook
-from .loopback import is_loopback
 from .made_aliases import FILE_NAME, MadeAlias, MadeAliases
+from .meant import find_meant, first_model, takes_common_names
 from .models import files
 from .models.adapter import AdapterFile
 from .models.download import Download, Downloads
@@ -40,16 +40,22 @@ from .models.model import Model, ModelStatus
 from .models.offer import HubFile
 from .models.registry import Registry
 from .naming import Names, is_common
+from .planner import Planner
 from .questions import AnswerKind, Embedded, Question, Ranked
 from .request import GenerateRequest
 from .scheduling.choices import generate_choices
+from .scheduling.governing import Governing
 from .scheduling.governor import Governor
+from .scheduling.governors import Governors
+from .scheduling.memory_grant import MemoryNow
+from .scheduling.prompt_gate import PromptGate
 from .scheduling.repeats import repeat_after_crash
 from .scheduling.residency import Residency
 from .scheduling.scheduler import Scheduler
 from .throughput import Throughput
-from .tuning.plan import DraftModel, LoadPlan, has_gpu, plan_load
-from .tuning.wishes import NO_WISHES, LoadWishes
+from .tuning.load_plan import has_gpu
+from .tuning.memory_budget import MemoryBudget
+from .tuning.wishes import LoadWishes
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +98,13 @@ class Runtime:
         self.profile: CapabilityProfile | None = None
         """What the machine is; None until it has been read."""
         self.monitor = Monitor(probe)
+        self.governors = Governors(config)
+        """What is done about memory and heat, and why."""
         self._probe = probe
         self._memory_probe = memory_probe
         self._registry = registry
         self._names = Names(registry, config.aliases)
+        self._planner = Planner(config, home, self._names)
         self._made_aliases = MadeAliases(home.state_dir / FILE_NAME)
         self._models_dir = models_dir
         self._models: tuple[Model, ...] = ()
@@ -104,8 +113,13 @@ class Runtime:
         self._listeners: list[Callable[[], None]] = []
         self._scheduler = Scheduler(max_inside=config.scheduler.max_queue + config.engine.max_sequences)
         self._residency = Residency(
-            plan=self._plan,
-            governor=Governor(read_memory=self._read_memory),
+            plan=self._planner.plan,
+            governor=Governor(
+                read_memory=self._read_memory,
+                decisions=self.governors.decisions,
+                budget=lambda: self._planner.budget,
+                state=lambda: self.governors.memory.state,
+            ),
             environment=environment,
             max_loaded=config.models.max_loaded,
             load_timeout_s=config.engine.load_timeout_s,
@@ -113,7 +127,9 @@ class Runtime:
             next_engine=self._next_engine,
             keep_alive_s=config.models.idle_unload_s or math.inf,
             choose=partial(choose_engine, prefer=config.engine.prefer),
+            pinned=lambda: self._names.find_ids(self.config.models.pinned),
         )
+        self._governing = Governing(self.governors, self._residency, self.monitor)
         endpoint, rank = config.hub.endpoint or None, partial(rank_format, prefer=config.engine.prefer)
         self._hub = Hub(endpoint=endpoint, rank=rank)
         self._downloads = Downloads(models_dir, endpoint=endpoint, on_change=self._download_changed, rank=rank)
@@ -128,6 +144,8 @@ class Runtime:
         self._stack.push_async_callback(self._residency.close)
         self._stack.push_async_callback(asyncio.to_thread, self.monitor.stop)
         await self._stack.enter_async_context(self._downloads)
+        self._stack.callback(self._governing.close)
+        self._governing.open()
         self.monitor.start()
         self._own(self._start(), name="start")
         return self
@@ -157,7 +175,8 @@ class Runtime:
         try:
             return self._names.resolve(model)
         except UnknownModel:
-            meant = self._find_meant() if is_common(model) and self._takes_common_names() else None
+            common = is_common(model) and takes_common_names(self.config.server)
+            meant = find_meant(self.config, self._names, self._models, self.statuses()) if common else None
             if meant is None:
                 raise
             return meant
@@ -210,6 +229,11 @@ class Runtime:
     def has_gpu(self) -> bool:
         """Whether models are computed on a GPU."""
         return has_gpu(self.profile) and self.config.engine.gpu_layers != 0
+
+    @property
+    def budget(self) -> MemoryBudget | None:
+        """How the memory is divided between models, Impetus and the system; None where it is unknown."""
+        return self._planner.budget
 
     def adapters(self) -> tuple[AdapterFile, ...]:
         """The LoRA adapters on the disk, by number."""
@@ -286,15 +310,15 @@ class Runtime:
         loads, keep_alive_s = self.config.models.load_on_request, request.keep_alive_s
         async with self._residency.use(model, load=loads, keep_alive_s=keep_alive_s) as (engine, context_length):
             self.journal.note_load(record)
-            choices = generate_choices(
-                engine,
-                request,
-                model=model.id,
-                context_length=context_length,
-                on_prefix=partial(self.journal.note_prefix, record),
-            )
+            gate = PromptGate(self.governors, model.id, self._residency.growth_bytes(model))
+
+            def note_prefix(report: PrefixReport) -> None:
+                self.journal.note_prefix(record, report)
+                gate.note_prefix(report)
+
+            choices = generate_choices(engine, request, model=model.id, context_length=context_length, on_prefix=note_prefix)
             counted = [0] * request.n
-            async with aclosing(choices) as batches:
+            async with aclosing(gate.guard(choices)) as batches:
                 async for batch in batches:
                     self._note(record, batch, counted)
                     yield batch
@@ -364,16 +388,18 @@ class Runtime:
 
     def write_setting(self, section: str, key: str, value: TomlValue) -> None:
         """Changes one setting in the settings file and here; blocks. Raises ConfigError."""
-        self.config = write_setting(self.config_path, section, key, value)
+        self.config = self._planner.config = write_setting(self.config_path, section, key, value)
 
     async def _start(self) -> None:
         await asyncio.to_thread(self._made_aliases.read)
         self._names.add_made(self._made_aliases.all)
         detector = HardwareDetector(self._probe, to_override(self.config.hardware.stated()))
         self.profile, _ = await asyncio.gather(asyncio.to_thread(detector.detect), self.rescan())
+        self._planner.profile = self.profile
+        self.governors.heat.gpu_computes = self.has_gpu()
         await self._plan_contexts()
         self._changed()
-        model_id = self._first_model() if self.config.models.load_at_start else None
+        model_id = first_model(self.config, self._models) if self.config.models.load_at_start else None
         if model_id is not None:
             try:
                 await self.load(model_id)
@@ -384,41 +410,6 @@ class Runtime:
         await asyncio.to_thread(self._made_aliases.write, name, alias)
         self._names.add_made(self._made_aliases.all)
         self._changed()
-
-    def _first_model(self) -> str | None:
-        """The configured model, else the one model there is, else the starter."""
-        if self.config.models.default:
-            return self.config.models.default
-        servable = [
-            model
-            for model in self._models
-            if model.problem is None and model.store != "builtin" and model.header.ability == "text"
-        ]
-        starters = [model for model in servable if model.store == "starter"]
-        if len(servable) == 1 or starters:
-            return (starters or servable)[0].id
-        return None
-
-    def _takes_common_names(self) -> bool:
-        server = self.config.server
-        return server.common_names == "on" or (server.common_names == "auto" and is_loopback(server.host))
-
-    def _find_meant(self) -> Model | None:
-        """The model that is meant by a name for any: the configured one, else the one in memory, else the one there is."""
-        try:
-            if self.config.models.default:
-                return self._names.resolve(self.config.models.default)
-            here = [
-                status.model
-                for status in self.statuses()
-                if status.state in {"ready", "loading"} and status.model.header.ability == "text"
-            ]
-            if here:
-                return here[0] if len(here) == 1 else None
-            first = self._first_model()
-            return None if first is None else self._names.resolve(first)
-        except UnknownModel:
-            return None
 
     def _next_engine(self) -> EngineName | None:
         """The engine of a model that is not in memory; None where nothing is left to be loaded, or nothing is to stand by."""
@@ -434,28 +425,18 @@ class Runtime:
 
         def plan() -> dict[str, int | None]:
             servable = (model for model in self._models if model.problem is None)
-            return {model.id: self._plan(model).options.context_length for model in servable}
+            return {model.id: self._planner.plan(model).options.context_length for model in servable}
 
         self._planned_contexts = await asyncio.to_thread(plan)
 
-    def _plan(self, model: Model, wishes: LoadWishes = NO_WISHES) -> LoadPlan:
-        engine = choose_engine(model.header, self.config.engine.prefer).engine or "llama"
-        config, draft = wishes.over(self.config), self._find_draft()
-        return plan_load(model, self.profile, config, home=self.home, draft=draft, engine_name=engine)
-
-    def _find_draft(self) -> DraftModel | None:
-        """Finds the model that guesses for others; None where the settings name none."""
-        name = self.config.engine.draft_model
-        if not name:
-            return None
-        try:
-            return DraftModel(self._names.resolve(name))
-        except UnknownModel as error:
-            return DraftModel(None, error.message)
-
-    def _read_memory(self) -> tuple[int | None, int | None]:
-        sample = self._memory_probe.read_sample(())
-        return sample.memory_total_bytes, sample.memory_available_bytes
+    def _read_memory(self) -> MemoryNow:
+        sample = self._memory_probe.read_sample((os.getpid(), *self._residency.pids()))
+        return MemoryNow(
+            sample.memory_total_bytes,
+            sample.memory_available_bytes,
+            sample.memory_used_bytes,
+            sum(sample.process_bytes.values()),
+        )
 
     def _note(self, record: RequestRecord, batch: list[Event], counted: list[int]) -> None:
         """Counts a batch's tokens: one for each delta, and at a choice's end those that gave no text of their own."""

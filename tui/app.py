@@ -20,7 +20,8 @@ from ..runtime.config import TomlValue
 from ..runtime.errors import ImpetusError
 from .commands import ControlCommands
 from .format import clean
-from .intents import CancelIntent, ExplainIntent, ListenIntent, ModelIntent, PullIntent, ThemeIntent
+from .governor_views import SHOWN_DECISIONS, governor_facts
+from .intents import CancelIntent, ExplainIntent, GovernorsIntent, ListenIntent, ModelIntent, PullIntent, ThemeIntent
 from .screens.chat import ChatPane
 from .screens.control import PANES, ControlScreen
 from .screens.dialogs import FactsScreen, HelpScreen
@@ -191,6 +192,17 @@ class ControlCenter(App[None]):
         record = self.runtime.journal.find(event.request_id)
         if record is not None:
             self.push_screen(ExplainScreen(record))
+
+    @on(GovernorsIntent)
+    def show_governors(self) -> None:
+        """Says what is done about memory and heat, and what was decided of late."""
+        governors = self.runtime.governors
+        self.push_screen(
+            FactsScreen(
+                "What the governors do",
+                lambda: governor_facts(governors.statuses(), governors.decisions.newest(SHOWN_DECISIONS)),
+            )
+        )
 
     @on(Table.Selected, "#transfers")
     def show_download(self, event: Table.Selected) -> None:

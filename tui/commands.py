@@ -32,6 +32,7 @@ def pane_commands(app: ControlCenter) -> Iterator[Command]:
     """Gives what keys do inside a pane; the pane is opened first."""
     entries = (
         ("overview", "requests.explain", "Requests: explain", "Say where the prompt under the cursor came from", "explain"),
+        ("overview", "overview.governors", "Overview: governors", "Say what is done about memory and heat", "governors"),
         ("models", "models.load", "Models: load", "Load the model under the cursor", "ask('load')"),
         ("models", "models.unload", "Models: unload", "Take the model under the cursor out of memory", "ask('unload')"),
         ("models", "models.switch", "Models: switch", "Unload all others and load the one under the cursor", "ask('switch')"),

@@ -26,6 +26,11 @@ class ExplainIntent(Message):
 
 
 @dataclass
+class GovernorsIntent(Message):
+    """It is to be said what the governors do about memory and heat, and why."""
+
+
+@dataclass
 class ThemeIntent(Message):
     """A theme is to be used from now on."""
 

@@ -16,6 +16,7 @@ from ..runtime.journal import Journal, RequestRecord
 from ..runtime.logbook import LogBook
 from ..runtime.models.model import ModelStatus
 from ..runtime.request import GenerateRequest
+from ..runtime.scheduling.decisions import Decision, GovernorStatus
 
 Remover = Callable[[], None]
 """Ends what a `listen` began."""
@@ -155,8 +156,34 @@ class Download(Protocol):
         ...
 
 
+class DecisionLog(Protocol):
+    """What governors decided."""
+
+    def newest(self, count: int) -> Sequence[Decision]:
+        """Gives so many decisions, the newest first."""
+        ...
+
+
+class Governing(Protocol):
+    """What is done about memory and heat."""
+
+    @property
+    def decisions(self) -> DecisionLog:
+        """What was decided."""
+        ...
+
+    def statuses(self) -> Sequence[GovernorStatus]:
+        """What each governor does now, and why."""
+        ...
+
+
 class Source(Protocol):
     """The runtime as the dashboard sees it."""
+
+    @property
+    def governors(self) -> Governing:
+        """What is done about memory and heat."""
+        ...
 
     @property
     def config(self) -> Config:

@@ -16,6 +16,9 @@ from ...runtime.formats.header import Format
 from ...runtime.journal import RequestRecord, Stage
 from ...runtime.models.download import Download
 from ...runtime.models.model import ModelState, ModelStatus, StoreName
+from ...runtime.scheduling.decisions import GovernorName, GovernorStatus, Kind
+from ...runtime.scheduling.governors import Governors
+from ...runtime.tuning.memory_budget import MemoryBudget
 from ..extra_ports import LOOPBACK, ExtraPort, PortState
 
 
@@ -130,6 +133,54 @@ class DownloadEntry(msgspec.Struct, frozen=True):
     error: str | None
 
 
+class GovernorEntry(msgspec.Struct, frozen=True):
+    """What a governor does now, and why."""
+
+    governor: GovernorName
+    state: str
+    """Of memory: normal, warn, critical; of heat: ok, warm, throttled, critical."""
+    why: str
+    actions: list[str]
+    figures: list[str]
+
+
+class DecisionEntry(msgspec.Struct, frozen=True):
+    """One decision of a governor."""
+
+    governor: GovernorName
+    kind: Kind
+    state: str
+    text: str
+    """What was decided and why, with the arithmetic."""
+    actions: list[str]
+    """What the governor does from then on."""
+    at_epoch_s: float
+
+
+class BudgetEntry(msgspec.Struct, frozen=True):
+    """How the memory is divided, in bytes, before anybody's use is looked at."""
+
+    total_bytes: int
+    base_bytes: int
+    system_bytes: int
+    models_bytes: int
+    why: str
+
+
+class GovernorsAnswer(msgspec.Struct, frozen=True):
+    """What is done about memory and heat, and why."""
+
+    governors: list[GovernorEntry]
+    decisions: list[DecisionEntry]
+    """The newest first."""
+    headroom: float
+    """How much of its best speed the machine has now, 0 to 1."""
+    headroom_estimated: bool
+    """Whether that is a guess by the system's level, and not measured."""
+    budget: BudgetEntry | None
+    """Null where the memory is unknown."""
+
+
 class StatusAnswer(msgspec.Struct, frozen=True):
     """Everything at a glance: what the dashboard's header and tables show."""
 
@@ -148,6 +199,8 @@ class StatusAnswer(msgspec.Struct, frozen=True):
     downloads: list[DownloadEntry]
     addresses: list[AddressEntry] = []
     """Where it listens: the main address first, then the further ports."""
+    governors: list[GovernorEntry] = []
+    """What is done about memory and heat now."""
 
 
 class RequestsAnswer(msgspec.Struct, frozen=True):
@@ -235,6 +288,31 @@ def to_request_details(record: RequestRecord) -> RequestDetails:
 def to_request_entries(records: Iterable[RequestRecord]) -> list[RequestEntry]:
     """Shows requests."""
     return [to_request_entry(record) for record in records]
+
+
+def to_governor_entries(statuses: Iterable[GovernorStatus]) -> list[GovernorEntry]:
+    """Shows what the governors do."""
+    return [
+        GovernorEntry(status.governor, status.state, status.why, list(status.actions), list(status.figures))
+        for status in statuses
+    ]
+
+
+def to_governors_answer(governors: Governors, budget: MemoryBudget | None, limit: int) -> GovernorsAnswer:
+    """Shows what the governors do and what they decided of late."""
+    headroom, estimated = governors.heat.headroom()
+    return GovernorsAnswer(
+        governors=to_governor_entries(governors.statuses()),
+        decisions=[
+            DecisionEntry(one.governor, one.kind, one.state, one.text, list(one.actions), one.at_epoch_s)
+            for one in governors.decisions.newest(limit)
+        ],
+        headroom=headroom,
+        headroom_estimated=estimated,
+        budget=None
+        if budget is None
+        else BudgetEntry(budget.total_bytes, budget.base_bytes, budget.system_bytes, budget.models_bytes, budget.why),
+    )
 
 
 def to_download_entries(downloads: Sequence[Download]) -> list[DownloadEntry]:

@@ -11,12 +11,14 @@ from ..dialects.control import (
     LISTEN,
     MODEL,
     AddressEntry,
+    GovernorsAnswer,
     HealthAnswer,
     ModelEntry,
     RequestDetails,
     RequestsAnswer,
     StatusAnswer,
     to_address_entry,
+    to_governors_answer,
     to_model_entry,
     to_request_details,
     to_request_entries,
@@ -43,6 +45,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/health", health)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/impetus/v1/status", status)
+    app.router.add_get("/impetus/v1/governors", governors)
     app.router.add_get("/impetus/v1/requests", requests)
     app.router.add_get("/impetus/v1/requests/{id}", request_details)
     app.router.add_post("/impetus/v1/models/load", load)
@@ -53,6 +56,7 @@ def add_routes(app: web.Application) -> None:
     operations.describe(health, answer=HealthAnswer)
     operations.describe(metrics, form="text")
     operations.describe(status, answer=StatusAnswer)
+    operations.describe(governors, answer=GovernorsAnswer, limit=int)
     operations.describe(requests, answer=RequestsAnswer, limit=int)
     operations.describe(request_details, answer=RequestDetails)
     operations.describe(load, body=MODEL, answer=ModelEntry)
@@ -83,12 +87,16 @@ async def status(request: web.Request) -> web.Response:
     return web.json_bytes_response(answer, dumps=msgspec.json.encode)
 
 
+async def governors(request: web.Request) -> web.Response:
+    """Says what is done about memory and heat, and what was decided of late; `?limit=` says how many decisions."""
+    runtime = request.app[RUNTIME]
+    answer = to_governors_answer(runtime.governors, runtime.budget, _read_limit(request))
+    return web.json_bytes_response(answer, dumps=msgspec.json.encode)
+
+
 async def requests(request: web.Request) -> web.Response:
     """Lists the newest requests; `?limit=` says how many."""
-    text = request.query.get("limit", "50")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MOST_REQUESTS):
-        raise InvalidRequest(f"'limit' must be a number from 1 to {_MOST_REQUESTS}.", param="limit", code="invalid_value")
-    answer = RequestsAnswer(to_request_entries(request.app[RUNTIME].journal.newest(int(text))))
+    answer = RequestsAnswer(to_request_entries(request.app[RUNTIME].journal.newest(_read_limit(request))))
     return web.json_bytes_response(answer, dumps=msgspec.json.encode)
 
 
@@ -121,6 +129,13 @@ async def listen(request: web.Request) -> web.Response:
     ports = request.app[EXTRA_PORTS]
     await (ports.open(body.port) if body.on else ports.let_go(body.port))
     return web.json_bytes_response(to_address_entry(ports.find(body.port)), dumps=msgspec.json.encode)
+
+
+def _read_limit(request: web.Request) -> int:
+    text = request.query.get("limit", "50")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MOST_REQUESTS):
+        raise InvalidRequest(f"'limit' must be a number from 1 to {_MOST_REQUESTS}.", param="limit", code="invalid_value")
+    return int(text)
 
 
 def _answer_model(request: web.Request, name: str) -> web.Response:

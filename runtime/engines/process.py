@@ -16,6 +16,7 @@ from ..frames import (
     FromEngine,
     Generate,
     Hold,
+    Limits,
     Load,
     LoadOptions,
     LoadRefused,
@@ -157,6 +158,10 @@ class EngineProcess:
         if not isinstance(answer, kind):
             raise EngineError(f"The engine of '{self._model_id}' answered another question than it was asked.")
         return answer
+
+    def limit(self, limits: Limits) -> None:
+        """Tells the engine to do less than it could, or as usual again."""
+        self._send(limits)
 
     async def close(self) -> None:
         """Ends the process: asks it, then insists, then kills it. Generations under way end with an error."""

@@ -58,6 +58,7 @@ class Standby:
         self._backoff = RestartBackoff(first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S)
         self._pause_s = 0.0
         self._closing = False
+        self._paused = False
         self._prepared = False
 
     @property
@@ -77,6 +78,12 @@ class Standby:
         self._changed.set()
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name="keep a worker ready")
+
+    def pause(self, *, paused: bool) -> None:
+        """Ends the worker and starts no other, or goes on as usual."""
+        if paused != self._paused:
+            self._paused = paused
+            self.review()
 
     def take(self, engine: EngineName) -> WorkerProcess | None:
         """Hands over the worker, where one stands by for this engine; it belongs to the caller from then on."""
@@ -119,7 +126,7 @@ class Standby:
         while True:
             await self._changed.wait()
             await self._calm()
-            wanted = self._wanted()
+            wanted = None if self._paused else self._wanted()
             if wanted is not None and not await asyncio.to_thread(self._has_room):
                 log.info("no worker stands by: memory is short")
                 wanted = None
@@ -134,7 +141,7 @@ class Standby:
         for _ in range(BUSY_LOOKS):
             self._changed.clear()
             await asyncio.sleep(self._calm_s)
-            if not self._is_busy():
+            if self._paused or not self._is_busy():
                 return
 
     async def _start(self, engine: EngineName) -> None:

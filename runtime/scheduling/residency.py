@@ -7,9 +7,12 @@ import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import cast
+
+import msgspec
 
 from ..engines.choice import EngineChoice, EngineName, choose_engine
 from ..engines.process import EngineProcess
@@ -17,11 +20,14 @@ from ..engines.standby import Standby
 from ..engines.supervisor import RestartBackoff
 from ..errors import EngineCrashed, EngineError, ImpetusError, LoadFailed, Overloaded, UnservableModel
 from ..formats.header import Header
-from ..frames import Ready, Stats
+from ..frames import Limits, Stats
 from ..models.model import Model, ModelState, ModelStatus
-from ..tuning.plan import LoadPlan
+from ..tuning.load_plan import LoadPlan
 from ..tuning.wishes import NO_WISHES, LoadWishes
 from .governor import Governor
+from .memory_grant import Holding
+from .resident import Resident
+from .smaller_plan import is_useful, tell_sizes
 
 log = logging.getLogger(__name__)
 
@@ -31,64 +37,13 @@ STANDBY_ROOM_BYTES = 1 << 30
 """So much must be free beyond what is left to the system before a process stands by for the next load."""
 
 
-class Resident:
-    """One model's place in memory, from its first load on."""
-
-    def __init__(self, model: Model, keep_alive_s: float) -> None:
-        self.model = model
-        self.keep_alive_s = keep_alive_s
-        self.wishes = NO_WISHES
-        self.expiry: asyncio.TimerHandle | None = None
-        self.memory_bytes: int | None = None
-        self.state: ModelState = "unloaded"
-        self.engine: EngineProcess | None = None
-        self.ready: Ready | None = None
-        self.running = 0
-        self.used_s = time.monotonic()
-        self.load_s: float | None = None
-        self.progress: float | None = None
-        self.failure: str | None = None
-        self.idle = asyncio.Event()
-        self.idle.set()
-        self.loading: asyncio.Task[EngineProcess] | None = None
-        self.leaving: asyncio.Task[None] | None = None
-        self.restart: asyncio.Task[None] | None = None
-        self.backoff = RestartBackoff()
-
-    @property
-    def unload_at_s(self) -> float | None:
-        """When it leaves memory if nobody uses it from now on; None where it stays, or is not there."""
-        if self.state != "ready" or math.isinf(self.keep_alive_s):
-            return None
-        return (time.monotonic() if self.running else self.used_s) + self.keep_alive_s
-
-    @property
-    def status(self) -> ModelStatus:
-        """A frozen picture of now."""
-        return ModelStatus(
-            model=self.model,
-            state=self.state,
-            pid=self.engine.pid if self.engine is not None else None,
-            context_length=self.ready.context_length if self.ready is not None else None,
-            engine=self.ready.engine if self.ready is not None else None,
-            tools=self.ready.tools if self.ready is not None else None,
-            thinks=self.ready is not None and self.ready.thinks,
-            load_s=self.load_s,
-            progress=self.progress,
-            running=self.running,
-            memory_bytes=self.memory_bytes if self.ready is not None else None,
-            unload_at_s=self.unload_at_s,
-            failure=self.failure,
-        )
-
-
 class Residency:
     """Owns every engine process; one load at a time, so that memory is granted with open eyes."""
 
     def __init__(
         self,
         *,
-        plan: Callable[[Model, LoadWishes], LoadPlan],
+        plan: Callable[[Model, LoadWishes, int | None], LoadPlan],
         governor: Governor,
         environment: Mapping[str, str],
         max_loaded: int,
@@ -97,11 +52,12 @@ class Residency:
         next_engine: Callable[[], EngineName | None] = lambda: None,
         keep_alive_s: float = math.inf,
         choose: Callable[[Header], EngineChoice] = choose_engine,
+        pinned: Callable[[], AbstractSet[str]] = frozenset,
     ) -> None:
         """Puts it together; nothing is started yet.
 
         Args:
-            plan: decides how a model is held, by what is wanted of this load.
+            plan: decides how a model is held, by what is wanted of this load, and by so many bytes where that is a number.
             governor: grants the memory.
             environment: of the engines' processes, whole.
             max_loaded: so many models are in memory at once.
@@ -110,9 +66,13 @@ class Residency:
             next_engine: the engine that may be asked for next; a process stands by for it. None where none will be.
             keep_alive_s: how long a model stays in memory unused, where no request said otherwise since it was loaded.
             choose: says which engine holds a model.
+            pinned: the ids of models that never make room for others.
         """
         self._keep_alive_s = keep_alive_s
         self._choose = choose
+        self._pinned = pinned
+        self._limits = Limits()
+        self._fewer = False
         self._plan = plan
         self._governor = governor
         self._environment = environment
@@ -126,7 +86,7 @@ class Residency:
             environment=environment,
             wanted=next_engine,
             is_busy=lambda: any(resident.running or resident.loading for resident in self.residents()),
-            has_room=lambda: governor.refuse(STANDBY_ROOM_BYTES) is None,
+            has_room=lambda: governor.has_room(STANDBY_ROOM_BYTES, self._held()),
             on_change=on_change,
         )
 
@@ -245,6 +205,32 @@ class Residency:
         if resident is not None:
             await asyncio.shield(self._begin_unload(resident))
 
+    def limit(self, limits: Limits, *, fewer: bool) -> None:
+        """Tells every engine, and each that comes, to do less than it could, or as usual again.
+
+        Args:
+            limits: what holds for all of them.
+            fewer: whether each runs half as many requests as it does now.
+        """
+        self._limits, self._fewer = limits, fewer
+        for resident in self.residents():
+            self._send_limits(resident)
+        self._standby.pause(paused=not limits.background)
+
+    def unload_idle(self, idle_s: float) -> None:
+        """Unloads the models that nobody used for so long, but for pinned ones."""
+        pinned, now_s = self._pinned(), time.monotonic()
+        for resident in self.residents():
+            unused = resident.state == "ready" and not resident.running and now_s - resident.used_s >= idle_s
+            if unused and resident.model.id not in pinned:
+                self._governor.note("unload", f"{resident.model.id} is unloaded: memory is very short, and nobody uses it")
+                self._begin_unload(resident)
+
+    def growth_bytes(self, model: Model) -> int:
+        """What one more token of a loaded model's context takes, beyond what was written at the load."""
+        resident = self._residents.get(model.id)
+        return 0 if resident is None else resident.growth_bytes
+
     async def switch(self, model: Model) -> None:
         """Unloads every other model and loads this one; it waits for the others only where memory is short.
 
@@ -284,8 +270,8 @@ class Residency:
             choice = self._choose(model.header)
             if choice.engine is None:
                 raise UnservableModel(model.id, choice.problem or "no engine runs it.")
-            plan = await asyncio.to_thread(self._plan, model, resident.wishes)
-            await self._make_room(model, plan)
+            plan = await asyncio.to_thread(self._plan, model, resident.wishes, None)
+            plan = await self._make_room(resident, plan)
             engine = EngineProcess(
                 model_id=model.id,
                 path=model.path,
@@ -306,6 +292,8 @@ class Residency:
         resident.engine = engine
         resident.load_s = time.monotonic() - started_s
         resident.memory_bytes = plan.needed_bytes
+        resident.growth_bytes = plan.growth_bytes_per_token
+        self._send_limits(resident)
         resident.backoff.note_healthy()
         self._move(resident, "ready")
         self._set_expiry(resident)
@@ -320,27 +308,66 @@ class Residency:
             log.info("%s: %s: %s", model.id, name, text)
         return engine
 
-    async def _make_room(self, model: Model, plan: LoadPlan) -> None:
+    async def _make_room(self, resident: Resident, plan: LoadPlan) -> LoadPlan:
+        """Waits until a model has the room it needs, and sees to it; gives the plan that fits.
+
+        Raises:
+            LoadFailed: it does not fit, with the arithmetic.
+            Overloaded: it will, once others are no longer busy.
+        """
+        model, usual, why_smaller = resident.model, plan, ""
         while True:
-            refusal = await asyncio.to_thread(self._governor.refuse, plan.needed_bytes)
-            others = [resident for resident in self.residents() if resident.model.id != model.id]
-            leaving = [resident.leaving for resident in others if resident.leaving is not None]
-            staying = [resident for resident in others if resident.engine is not None and resident.leaving is None]
-            if refusal is None and len(staying) < self._max_loaded:
-                # Those on their way out need not be gone: there is memory for both.
-                return
-            if refusal is not None and leaving:
-                await asyncio.wait(leaving, return_when=asyncio.FIRST_COMPLETED)
-                continue
-            idle = [resident for resident in staying if not resident.running]
-            if not idle:
-                if refusal is not None and not staying:
-                    raise LoadFailed(model.id, refusal.message)
-                busy = ", ".join(resident.model.id for resident in staying)
-                raise Overloaded(f"There is no room for '{model.id}' while {busy} is busy; try again shortly.", retry_after_s=5)
-            oldest = min(idle, key=lambda resident: resident.used_s)
-            log.info("%s makes room for %s", oldest.model.id, model.id)
-            self._begin_unload(oldest)
+            others = [other for other in self.residents() if other.model.id != model.id and other.engine is not None]
+            leaving = [other.leaving for other in others if other.leaving is not None]
+            full = len(others) - len(leaving) >= self._max_loaded
+            held = self._held(but=model)
+            verdict = await asyncio.to_thread(
+                self._governor.judge, plan.needed_bytes, held, full=full, may_shrink=not why_smaller
+            )
+            match verdict.answer:
+                case "grant":
+                    if plan is usual:
+                        self._governor.note("grant", f"{model.id} is loaded: {verdict.text}")
+                    else:
+                        self._governor.note("smaller", f"{model.id} is loaded with {tell_sizes(plan, usual)}: {why_smaller}")
+                    return plan
+                case "wait":
+                    await asyncio.wait(leaving, return_when=asyncio.FIRST_COMPLETED)
+                case "evict":
+                    self._governor.note("evict", f"{verdict.evict} makes room for {model.id}: nobody used it for longest")
+                    self._begin_unload(self._residents[verdict.evict or ""])
+                case "smaller":
+                    why_smaller = verdict.text
+                    smaller = await asyncio.to_thread(self._plan, model, resident.wishes, verdict.room_bytes)
+                    if is_useful(smaller, usual):
+                        plan = smaller
+                case "busy":
+                    raise Overloaded(
+                        f"There is no room for '{model.id}' while {verdict.text}; try again shortly.", retry_after_s=5
+                    )
+                case "refuse":
+                    self._governor.note("refuse", f"{model.id} is not loaded: {verdict.text}")
+                    raise LoadFailed(model.id, verdict.text)
+
+    def _held(self, *, but: Model | None = None) -> list[Holding]:
+        """What every model but one holds of the memory."""
+        pinned = self._pinned()
+        return [
+            resident.holding(pinned=resident.model.id in pinned)
+            for resident in self.residents()
+            if resident.engine is not None and (but is None or resident.model.id != but.id)
+        ]
+
+    def _send_limits(self, resident: Resident) -> None:
+        """Tells an engine how much less than usual it is to do."""
+        if not self._fewer:
+            resident.most_running = None
+        elif resident.most_running is None:
+            resident.most_running = max(1, -(-resident.running // 2))
+        limits = msgspec.structs.replace(self._limits, most_running=resident.most_running)
+        if resident.engine is not None and limits != resident.limits:
+            resident.limits = limits
+            resident.engine.limit(limits)
 
     def _resident(self, model: Model) -> Resident:
         return self._residents.setdefault(model.id, Resident(model, self._keep_alive_s))

@@ -8,8 +8,6 @@ from ...hw.profile import CapabilityProfile
 from ..config import EngineConfig
 from ..frames import LoadOptions
 
-MODELS_SHARE = 0.60
-"""The share of the memory that models may take together."""
 STEP_TARGET_CPU_S = 0.12
 STEP_TARGET_GPU_S = 0.06
 
@@ -23,6 +21,8 @@ class LoadPlan:
     """Weights, cache and scratch space together, as estimated; with those of the model that guesses for it."""
     reasons: tuple[str, ...]
     """A line per decision, for people."""
+    growth_bytes_per_token: int = 0
+    """What one more token of context takes, where the context memory grows with what it holds."""
 
 
 def step_target(profile: CapabilityProfile | None, config: EngineConfig) -> tuple[float, str]:

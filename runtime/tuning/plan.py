@@ -14,7 +14,8 @@ from ..home import Home
 from ..models.model import Model
 from .context import choose_context
 from .footprint import footprint
-from .load_plan import MODELS_SHARE, LoadPlan, has_gpu, step_target
+from .load_plan import LoadPlan, has_gpu, step_target
+from .memory_budget import divide_memory
 from .plan_sequences import plan_sequences
 from .prefix_room import choose_prefix
 from .sequence_footprint import vector_footprint
@@ -44,6 +45,7 @@ def plan_load(
     home: Home,
     draft: DraftModel | None = None,
     engine_name: str = "llama",
+    budget_bytes: int | None = None,
 ) -> LoadPlan:
     """Decides how a model is loaded; looks at the disk, so it blocks.
 
@@ -54,6 +56,7 @@ def plan_load(
         home: where computed prompts are kept.
         draft: what `engine.draft_model` stands for; None where it names nothing.
         engine_name: what computes it.
+        budget_bytes: what it has to fit; None is the share of the memory that is for models.
     """
     engine = config.engine
     if model.header.format == "echo":
@@ -63,7 +66,7 @@ def plan_load(
     if model.header.ability != "text":
         return _plan_vectors(model, profile, engine, threads, why_threads)
     if model.header.format != "gguf":
-        return plan_sequences(model, profile, config, home, engine_name, threads, why_threads)
+        return plan_sequences(model, profile, config, home, engine_name, threads, why_threads, budget_bytes)
     guessing, why_guessing = _guessing(model, engine, draft)
     memory_bytes = profile.memory_bytes.value if profile is not None and profile.memory_bytes is not None else None
     prefix, why_prefix = choose_prefix(config.cache, home, memory_bytes)
@@ -81,7 +84,9 @@ def plan_load(
         draft_tokens=engine.draft_tokens,
     )
     step_target_s, why_step = step_target(profile, engine)
-    budget = None if memory_bytes is None else int(memory_bytes * MODELS_SHARE)
+    budget = budget_bytes
+    if budget is None and (shares := divide_memory(profile, models_percent=config.memory.models_percent)) is not None:
+        budget = shares.models_bytes
     options, why_context = choose_context(
         model.header, msgspec.structs.replace(options, step_target_s=step_target_s), engine, memory_bytes, budget
     )

@@ -13,7 +13,8 @@ from ..frames import LoadOptions
 from ..home import Home
 from ..models.model import Model
 from .context import LEAST_CONTEXT, MOST_CONTEXT_BY_ITSELF
-from .load_plan import MODELS_SHARE, LoadPlan, step_target
+from .load_plan import LoadPlan, step_target
+from .memory_budget import divide_memory
 from .prefix_room import choose_prefix
 from .sequence_footprint import sequence_footprint
 
@@ -33,12 +34,15 @@ def plan_sequences(
     engine_name: str,
     threads: int | None,
     why_threads: str,
+    budget_bytes: int | None = None,
 ) -> LoadPlan:
-    """Decides how such an engine holds a model; looks at the disk, so it blocks."""
+    """Decides how such an engine holds a model within so many bytes, or the models' share; looks at the disk, so it blocks."""
     engine = config.engine
     header = model.header
     memory_bytes = profile.memory_bytes.value if profile is not None and profile.memory_bytes is not None else None
-    budget = None if memory_bytes is None else int(memory_bytes * MODELS_SHARE)
+    budget = budget_bytes
+    if budget is None and (shares := divide_memory(profile, models_percent=config.memory.models_percent)) is not None:
+        budget = shares.models_bytes
     prefix, why_prefix = choose_prefix(config.cache, home, memory_bytes)
     step_target_s, why_step = step_target(profile, engine)
     options = LoadOptions(
@@ -63,8 +67,10 @@ def plan_sequences(
         if shortened:
             why_context = f"context {options.context_length} of {header.context_length}: more would not fit"
         options = _more_cells(header, options, engine_name, budget, memory_bytes or 0)
-    needed = sequence_footprint(header, options, engine_name).total_bytes
-    return LoadPlan(options, needed, tuple(filter(None, (why_threads, why_context, why_weights, why_step, *why_prefix))))
+    needed = sequence_footprint(header, options, engine_name)
+    cells = options.cache_tokens or options.context_length or 0
+    reasons = tuple(filter(None, (why_threads, why_context, why_weights, why_step, *why_prefix)))
+    return LoadPlan(options, needed.total_bytes, reasons, needed.kv_bytes // cells if cells else 0)
 
 
 def _context(header: Header, engine: EngineConfig) -> tuple[int | None, str]:

@@ -8,12 +8,29 @@ from collections import OrderedDict, deque
 from queue import Empty
 
 from ..events import FinishReason
-from ..frames import Accepted, Ask, Begun, Cancel, Delta, Done, Generate, Hold, Refused, Release, Shutdown, Step, ToEngine
+from ..frames import (
+    Accepted,
+    Ask,
+    Begun,
+    Cancel,
+    Delta,
+    Done,
+    Generate,
+    Hold,
+    Limits,
+    Refused,
+    Release,
+    Shutdown,
+    Step,
+    ToEngine,
+)
 from ..request import ChatPrompt, GenerateRequest
 from .answers import Answers
-from .backends.backend import Admission, Backend, Loaded, Lost, PromptTooLong, Refusal, Sampled, StepOutcome
+from .backends.backend import Admission, Backend, Loaded, Lost, PromptTooLong, Refusal, Sampled, Shrinking, StepOutcome
+from .give_back import give_back_memory
 from .meter import Meter
 from .output.spoken import Spoken
+from .pace import Pace
 from .pipe import Inbox, Outlet
 
 ADMIT_FOR_S = 0.02
@@ -79,6 +96,10 @@ class WorkerLoop:
         self._running: dict[int, Generation] = {}
         self._answers = Answers(backend, outlet)
         self._meter = Meter(time.monotonic())
+        self._limits = Limits()
+        self._most_running = loaded.max_sequences
+        self._pace: Pace | None = None
+        """None while steps follow each other without a rest."""
         self._reported_idle = True
         self._cancelled: set[int] = set()
         """What was cancelled and is not dropped yet; filled by the thread that reads frames."""
@@ -90,7 +111,7 @@ class WorkerLoop:
             self._admit_arrived()
             self._start_waiting()
             self._answers.advance()
-            if self._running and self._backend.wait_s() == 0:
+            if self._running and self._wait_s() == 0:
                 self._step()
                 # Before the inbox is looked at again: where everything has just ended, it would be waited for.
                 self._start_waiting()
@@ -98,7 +119,7 @@ class WorkerLoop:
     def _take_frames(self) -> bool:
         """Takes every frame that came, and waits for one while there is nothing else to do; False at a Shutdown."""
         inbox = self._inbox
-        wait_s = 0.0 if self._arrived or self._answers.pending else self._backend.wait_s() if self._running else None
+        wait_s = 0.0 if self._arrived or self._answers.pending else self._wait_s() if self._running else None
         if wait_s != 0 and inbox.empty():
             self._outlet.flush()
             try:
@@ -116,6 +137,11 @@ class WorkerLoop:
                 return False
         return True
 
+    def _wait_s(self) -> float | None:
+        """How long until the next step: 0 is now, None until a frame comes."""
+        wait_s = self._backend.wait_s()
+        return wait_s if self._pace is None or wait_s is None else max(wait_s, self._pace.wait_s(time.monotonic()))
+
     def _rest(self) -> ToEngine:
         """Waits for a frame, and does meanwhile what could wait.
 
@@ -124,7 +150,7 @@ class WorkerLoop:
         try:
             return self._inbox.get(timeout=REST_AFTER_S)
         except Empty:
-            while self._inbox.empty() and self._backend.rest():
+            while self._limits.background and self._inbox.empty() and self._backend.rest():
                 pass
             return self._inbox.get()
 
@@ -139,11 +165,26 @@ class WorkerLoop:
             case Hold() | Release():
                 if frame.id in self._running:
                     self._backend.hold(frame.id, isinstance(frame, Hold))
+            case Limits():
+                self._limit(frame)
             case Shutdown():
                 return False
             case _:
                 log.error("unexpected frame: %s", type(frame).__name__)
         return True
+
+    def _limit(self, limits: Limits) -> None:
+        """Does as much less as it is told to, or goes on as usual."""
+        before, self._limits = self._limits, limits
+        most = self._loaded.max_sequences
+        self._most_running = most if limits.most_running is None else max(1, min(most, limits.most_running))
+        paced = limits.prefill_duty < 1 or limits.decode_duty < 1
+        self._pace = Pace(prefill_duty=limits.prefill_duty, decode_duty=limits.decode_duty) if paced else None
+        if limits.cache_share != before.cache_share and isinstance(self._backend, Shrinking):
+            self._backend.shrink(limits.cache_share)
+            if limits.cache_share < before.cache_share:
+                give_back_memory()
+            self._report(time.monotonic())
 
     def _interrupt(self, generation_id: int) -> None:
         """Ends the running step where nobody waits for it any more; called by the thread that reads frames."""
@@ -189,7 +230,7 @@ class WorkerLoop:
         self._outlet.send(Accepted(generation_id, len(admission.token_ids)))
 
     def _start_waiting(self) -> None:
-        while self._waiting and len(self._running) < self._loaded.max_sequences:
+        while self._waiting and len(self._running) < self._most_running:
             if not self._running:
                 self._meter.restart(time.monotonic())
                 self._reported_idle = False
@@ -223,6 +264,8 @@ class WorkerLoop:
             self._outlet.send_step(step, now_s=now_s, more=more)
         now_s = time.monotonic()
         self._meter.count(outcome, step.tokens, now_s - began_s)
+        if self._pace is not None:
+            self._pace.note_step(prefill=outcome.prefill_tokens > 0, took_s=now_s - began_s, now_s=now_s)
         if self._meter.due(now_s):
             self._report(now_s)
 

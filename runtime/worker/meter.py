@@ -6,6 +6,8 @@ from ..frames import Stats
 from .backends.backend import Occupancy, StepOutcome
 
 REPORT_EVERY_S = 1.0
+PLAIN_STEPS = 3
+"""So many plain steps of one width make a speed."""
 FIRST_REPORT_S = 0.2
 """After an idle time, so that who watches sees soon that work began."""
 
@@ -28,6 +30,8 @@ class Meter:
             self._prefill_s += duration_s
         self._prefill_tokens += outcome.aside_tokens
         self._prefill_s += outcome.aside_s
+        if tokens and not (outcome.prefill_tokens or outcome.aside_tokens or outcome.drafted or outcome.lost):
+            self._count_plain(tokens, outcome.compute_s)
 
     def due(self, now_s: float) -> bool:
         """Whether it is time for the next report."""
@@ -42,6 +46,9 @@ class Meter:
             kv_used_tokens=occupancy.used_tokens,
             kv_size_tokens=occupancy.size_tokens,
             kv_kept_tokens=occupancy.kept_tokens,
+            plain_step_ms=1000 * self._plain_s / self._plain_steps if self._plain_steps >= PLAIN_STEPS else None,
+            plain_width=self._plain_width,
+            prefix_bytes=occupancy.prefix_bytes,
             step_ms=1000 * busy_s / steps if steps else 0.0,
             overhead_percent=100 * (busy_s - self._compute_s) / busy_s if busy_s else 0.0,
             prefill_tps=self._prefill_tokens / self._prefill_s if self._prefill_tokens else None,
@@ -56,6 +63,14 @@ class Meter:
         self._reset(now_s)
         self._every_s = FIRST_REPORT_S
 
+    def _count_plain(self, width: int, compute_s: float) -> None:
+        if width != self._plain_width:
+            self._plain_width = width
+            self._plain_steps = 0
+            self._plain_s = 0.0
+        self._plain_steps += 1
+        self._plain_s += compute_s
+
     def _reset(self, now_s: float) -> None:
         self._since_s = now_s
         self._steps = 0
@@ -64,3 +79,6 @@ class Meter:
         self._tokens = 0
         self._prefill_tokens = 0
         self._prefill_s = 0.0
+        self._plain_width = 0
+        self._plain_steps = 0
+        self._plain_s = 0.0

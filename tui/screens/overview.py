@@ -11,12 +11,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 
-from ..intents import ExplainIntent
+from ..governor_views import active_facts
+from ..intents import ExplainIntent, GovernorsIntent
 from ..memory import split_memory
 from ..source import Endpoint, Source
 from ..views import cpu_level, engine_cards, gpu_level, pressure_level, request_rows, thermal_level
 from ..widgets.chart import MAX_CURVES, Chart, Trace
 from ..widgets.engines import EngineCards
+from ..widgets.facts import Facts
 from ..widgets.gauge import Gauge
 from ..widgets.memory_bar import MemoryBar
 from ..widgets.table import Column, Table
@@ -48,14 +50,24 @@ class OverviewPane(Pane):
     HELP: ClassVar[str | None] = """\
 Everything at a glance: who holds the memory, how hard the machine works, how many tokens per second each model gives, \
 and the newest requests. ↑ and ↓ walk through the requests; Enter shows all of one, its error too. \
-"Cached" is how much of a prompt was not computed again; Explain says why it was not more."""
+"Cached" is how much of a prompt was not computed again; Explain says why it was not more. While memory is short or \
+the machine is hot, a line says what is done about it; w tells more."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("e", "explain", "Explain", id="requests.explain", tooltip="Say where the request's prompt came from"),
+        Binding(
+            "w",
+            "governors",
+            "Governors",
+            id="overview.governors",
+            show=False,
+            tooltip="Say what is done about memory and heat, and why",
+        ),
     ]
 
     memory = getters.query_one("#memory", MemoryBar)
     chart = getters.query_one("#throughput", Chart)
     engines = getters.query_one("#engines", EngineCards)
+    governors = getters.query_one("#governors", Facts)
     requests = getters.query_one("#requests", Table)
     welcome = getters.query_one("#welcome", Welcome)
 
@@ -69,6 +81,7 @@ and the newest requests. ↑ and ↓ walk through the requests; Enter shows all 
         with Container(id="gauges"):
             for name in ("cpu", "gpu", "thermal", "pressure"):
                 yield Gauge(id=name, classes="panel")
+        yield Facts(id="governors")
         yield Welcome(id="welcome")
         with Container(id="activity"):
             yield Chart(id="throughput")
@@ -83,6 +96,7 @@ and the newest requests. ↑ and ↓ walk through the requests; Enter shows all 
         self.memory.write_title("Memory")
         self.chart.write_title("Throughput · tokens per second")
         self.engines.write_title("Engines")
+        self.governors.write_title("Governors · w tells more")
         self.engines.hint = (
             "No model is in memory. Press 2 for the models, then l to load one. A request for a model loads it too."
         )
@@ -103,6 +117,9 @@ and the newest requests. ↑ and ↓ walk through the requests; Enter shows all 
         self.query_one("#pressure", Gauge).level = pressure_level(sample, series)
         pids = [status.pid for status in source.statuses() if status.pid is not None]
         self.memory.split = split_memory(sample, engine_pids=pids, app_pid=os.getpid())
+        facts = active_facts(source.governors.statuses())
+        self.governors.facts = facts
+        self.set_class(bool(facts), "-governed")
 
     def models_changed(self) -> None:
         """Sets the engines' cards, or greets who has no model yet."""
@@ -136,6 +153,10 @@ and the newest requests. ↑ and ↓ walk through the requests; Enter shows all 
         """Asks the app to say where the prompt under the cursor came from."""
         if self.requests.cursor is not None:
             self.post_message(ExplainIntent(self.requests.cursor))
+
+    def action_governors(self) -> None:
+        """Asks the app to say what is done about memory and heat."""
+        self.post_message(GovernorsIntent())
 
     def _process_bytes(self) -> Mapping[int, int]:
         sample = self.source.monitor.latest

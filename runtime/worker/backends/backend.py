@@ -150,6 +150,8 @@ class Occupancy:
     size_tokens: int
     kept_tokens: int = 0
     """By what ended sequences left; it gives way."""
+    prefix_bytes: int = 0
+    """What is kept of computed prompts in memory beside it."""
 
 
 class Backend(Protocol):
@@ -205,6 +207,15 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Gives everything back."""
+        ...
+
+
+@runtime_checkable
+class Shrinking(Protocol):
+    """A backend that keeps computed prompts in memory, and can do with less room for them."""
+
+    def shrink(self, share: float) -> None:
+        """Lets them take this share, 0..1, of the room that was planned from now on; what is over goes at once."""
         ...
 
 

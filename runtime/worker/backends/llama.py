@@ -257,7 +257,11 @@ class LlamaBackend:
         running = [sequence.computed for sequence in self._sequences.values()]
         used = distinct_tokens(running)
         kept = distinct_tokens([*running, *(kept.tokens for kept in self._cells.kept)]) - used
-        return Occupancy(used, self._model.cache_size, kept)
+        return Occupancy(used, self._model.cache_size, kept, self._cells.prefix_bytes)
+
+    def shrink(self, share: float) -> None:
+        """Lets computed prompts beside the cache take less memory."""
+        self._cells.resize_stores(int(self._options.prefix.ram_bytes * share))
 
     def close(self) -> None:
         """Keeps what is worth it, and frees everything."""

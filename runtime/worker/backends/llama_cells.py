@@ -105,6 +105,16 @@ class Cells:
         self._stores[adapters] = store
         return store
 
+    @property
+    def prefix_bytes(self) -> int:
+        """What the stores hold in memory."""
+        return next((store.ram_bytes for store in self._stores.values()), 0)
+
+    def resize_stores(self, ram_bytes: int) -> None:
+        """Lets the stores hold no more than so much in memory, which they share."""
+        for store in self._stores.values():
+            store.resize(ram_bytes)
+
     def take_slot(self) -> int:
         """Gives a free slot; where there is none, what is worth least goes."""
         if not self._free:

@@ -61,6 +61,14 @@ class MemoryTier:
         self._kept[segment.key] = _Kept(segment, state, on_evict, self._worth(segment))
         self.index.add(segment)
         self.size_bytes += segment.size_bytes
+        self._evict()
+
+    def resize(self, max_bytes: int) -> None:
+        """Keeps no more than so much from now on; what is over goes at once."""
+        self._max_bytes = max_bytes
+        self._evict()
+
+    def _evict(self) -> None:
         while self.size_bytes > self._max_bytes:
             last = min(
                 (kept for key, kept in self._kept.items() if not self.index.has_children(key)), key=lambda kept: kept.worth

@@ -153,6 +153,10 @@ class PrefixStore:
             raise ValueError("only states that cannot be cut are kept whole")
         self._keep(self._root, 0, pack_tokens(tokens), state)
 
+    def resize(self, ram_bytes: int) -> None:
+        """Lets states in memory take no more than so much from now on, those of stores beside this one too."""
+        self.memory.resize(ram_bytes)
+
     def flush(self, wait_s: float) -> bool:
         """Waits until what was put is on the disk; False where that took longer."""
         return self._disk.flush(wait_s) if self._disk else True

@@ -74,6 +74,8 @@ class SequenceBackend(Generic[S]):
         self._cancelled: frozenset[int] = frozenset()
         """Sequences that nobody waits for any more; under the lock, as another thread writes it."""
         self._batch_tokens = 0
+        self._ram_bytes = 0
+        """What computed prompts may take in memory, as planned."""
 
     def load(self, path: str, options: LoadOptions, on_progress: Callable[[float], None]) -> Loaded:
         """Loads the model and computes a first token."""
@@ -90,6 +92,7 @@ class SequenceBackend(Generic[S]):
         )
         self._constraints = ConstraintVocabulary(lambda: _read_tokens(vocabulary))
         self._batch_tokens = options.batch_tokens
+        self._ram_bytes = options.prefix.ram_bytes
         self._slices = Slices(target_s=options.step_target_s or STEP_TARGET_S, most=options.batch_tokens)
         root = root_key(
             fingerprint_files(opened.files), opened.engine.encode(), opened.precision.encode(), options.cache_type.encode()
@@ -192,7 +195,11 @@ class SequenceBackend(Generic[S]):
     def occupancy(self) -> Occupancy:
         """Counts the tokens that states hold."""
         used = sum(sequence.computed for sequence in self._sequences.values())
-        return Occupancy(used, self._states.most_tokens, self._states.kept_tokens)
+        return Occupancy(used, self._states.most_tokens, self._states.kept_tokens, self._states.prefix_bytes)
+
+    def shrink(self, share: float) -> None:
+        """Lets ended sequences and computed prompts take less memory."""
+        self._states.shrink(share, int(self._ram_bytes * share))
 
     def close(self) -> None:
         """Keeps what is worth it, and frees everything."""

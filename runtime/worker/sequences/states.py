@@ -65,6 +65,8 @@ class States(Generic[S]):
         self._copyable = copyable
         self._boundaries = boundaries
         self.most_tokens = most_tokens
+        self._share = 1.0
+        """How much of `most_tokens` ended sequences may take."""
         self._kept: dict[int, Kept[S]] = {}
         """The least recently used first."""
         self._trie: TokenTrie[int] = TokenTrie()
@@ -138,6 +140,23 @@ class States(Generic[S]):
         self._trie.insert(tokens, kept.number)
         while len(self._kept) > MOST_KEPT:
             self.evict()
+        self._keep_share()
+
+    @property
+    def prefix_bytes(self) -> int:
+        """What the store holds in memory."""
+        return self._store.ram_bytes
+
+    def shrink(self, share: float, ram_bytes: int) -> None:
+        """Lets ended sequences and the store take less memory from now on.
+
+        Args:
+            share: of `most_tokens`, for ended sequences.
+            ram_bytes: for the store.
+        """
+        self._share = share
+        self._store.resize(ram_bytes)
+        self._keep_share()
 
     def make_room(self, running_tokens: int) -> None:
         """Lets go of ended sequences until the running ones have room."""
@@ -168,6 +187,10 @@ class States(Generic[S]):
         self.save_some(time.monotonic() + 1.0)
         self.forget_all()
         self._store.close(2.0)
+
+    def _keep_share(self) -> None:
+        while self._share < 1 and self._kept and self.kept_tokens > self._share * self.most_tokens:
+            self.evict()
 
     def _take_over(self, sequence: Sequence[S], running: Iterable[Sequence[S]]) -> bool:
         prompt = sequence.tokens[:-1]

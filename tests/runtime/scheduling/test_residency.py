@@ -13,9 +13,11 @@ from engine_tools import workers
 from impetus.runtime.engines.choice import EngineName
 from impetus.runtime.errors import LoadFailed, Overloaded, UnservableModel
 from impetus.runtime.formats.header import Header
-from impetus.runtime.frames import LoadOptions
+from impetus.runtime.frames import Limits, LoadOptions
 from impetus.runtime.models.model import Model
+from impetus.runtime.scheduling.decisions import Decisions
 from impetus.runtime.scheduling.governor import Governor
+from impetus.runtime.scheduling.memory_grant import MemoryNow
 from impetus.runtime.scheduling.residency import SWITCH_GRACE_S, Residency
 from impetus.runtime.tuning.plan import LoadPlan
 from impetus.runtime.tuning.wishes import LoadWishes
@@ -36,15 +38,19 @@ class Machine:
     def __init__(self, *, total: int = 16 * GIB, available: int = 16 * GIB) -> None:
         self.total, self.available = total, available
 
-    def read(self) -> tuple[int | None, int | None]:
-        return self.total, self.available
+    def read(self) -> MemoryNow:
+        return MemoryNow(self.total, self.available)
 
 
 class Watched:
     """A residency, and how to wait for its changes."""
 
-    def __init__(self, owner: Residency, changed: asyncio.Event) -> None:
-        self.owner, self._changed = owner, changed
+    def __init__(self, owner: Residency, changed: asyncio.Event, decisions: Decisions) -> None:
+        self.owner, self._changed, self.decisions = owner, changed, decisions
+
+    def decided(self) -> list[str]:
+        """The kinds of all decisions, oldest first."""
+        return [decision.kind for decision in reversed(self.decisions.newest(100))]
 
     def states(self) -> dict[str, str]:
         return {resident.model.id: resident.state for resident in self.owner.residents()}
@@ -66,22 +72,24 @@ async def residency(
     machine: Machine | None = None,
     next_engine: EngineName | None = None,
     keep_alive_s: float = math.inf,
-    plan: Callable[[Model, LoadWishes], LoadPlan] | None = None,
+    plan: Callable[[Model, LoadWishes, int | None], LoadPlan] | None = None,
+    pinned: frozenset[str] = frozenset(),
 ) -> AsyncGenerator[Watched]:
-    changed, machine = asyncio.Event(), machine or Machine()
+    changed, machine, decisions = asyncio.Event(), machine or Machine(), Decisions()
     owner = Residency(
-        plan=plan or (lambda _model, _wishes: LoadPlan(LoadOptions(), needed, ())),
-        governor=Governor(read_memory=lambda: machine.read()),
+        plan=plan or (lambda _model, _wishes, _budget: LoadPlan(LoadOptions(), needed, ())),
+        governor=Governor(read_memory=lambda: machine.read(), decisions=decisions),
         environment={"PATH": os.environ["PATH"]},
         max_loaded=max_loaded,
         load_timeout_s=30,
         on_change=changed.set,
         next_engine=lambda: next_engine,
         keep_alive_s=keep_alive_s,
+        pinned=lambda: pinned,
     )
     try:
         async with asyncio.timeout(60):
-            yield Watched(owner, changed)
+            yield Watched(owner, changed, decisions)
     finally:
         await owner.close()
 
@@ -130,7 +138,7 @@ async def test_where_memory_is_short_the_next_load_waits_until_it_is_given_back(
     machine = Machine()
     async with residency(needed=8 * GIB, machine=machine) as watched:
         first = await watched.owner.load(A)
-        machine.read = lambda: (16 * GIB, 6 * GIB if first.alive else 14 * GIB)
+        machine.read = lambda: MemoryNow(16 * GIB, 6 * GIB if first.alive else 14 * GIB)
         await watched.owner.load(B)
         assert not first.alive
         assert watched.states() == {"a": "unloaded", "b": "ready"}
@@ -178,11 +186,6 @@ async def test_a_process_stands_by_for_the_next_load() -> None:
             await watched.change()
         second = await watched.owner.load(B)
         assert {first.pid, second.pid} == pids
-
-
-async def test_where_memory_is_unknown_nothing_is_refused() -> None:
-    governor = Governor(read_memory=lambda: (None, None))
-    assert governor.refuse(10**15) is None
 
 
 async def test_an_unload_ends_a_load_and_tells_who_waits_for_it() -> None:
@@ -279,7 +282,7 @@ async def test_a_model_with_a_problem_is_not_tried() -> None:
                 pass
 
 
-def as_wanted(model: Model, wishes: LoadWishes) -> LoadPlan:
+def as_wanted(model: Model, wishes: LoadWishes, budget_bytes: int | None) -> LoadPlan:
     if wishes.context_length == 13:
         raise LoadFailed(model.id, "that is too little.")
     return LoadPlan(LoadOptions(context_length=wishes.context_length or 1000), 0, ())
@@ -331,3 +334,61 @@ async def test_closing_ends_every_process_also_one_that_loads() -> None:
         await watched.reached("b", "loading")
     await asyncio.gather(loading, return_exceptions=True)
     assert workers() == []
+
+
+def in_gib(model: Model, wishes: LoadWishes, budget_bytes: int | None) -> LoadPlan:
+    """Half of what a model takes is its context, a GiB for 8192 tokens; it has 32768 of them where there is room."""
+    room = 8 * GIB if budget_bytes is None else budget_bytes
+    contexts = max(1, min(4, (room - 4 * GIB) // GIB))
+    return LoadPlan(LoadOptions(context_length=contexts * 8192), (4 + contexts) * GIB, ())
+
+
+async def test_a_model_that_fits_with_a_shorter_context_is_loaded_so_and_told() -> None:
+    async with residency(plan=in_gib, machine=Machine(available=8 * GIB)) as watched:
+        await watched.owner.load(A)
+        assert watched.owner.status(A).context_length == 16384
+        assert watched.decided() == ["smaller"]
+        text = watched.decisions.newest(1)[0].text
+        assert "6.0 instead of 8.0 GiB, a context of 16384 instead of 32768 tokens" in text
+        assert "it needs 8.0 GiB, but 8.0 GiB are available" in text
+
+
+async def test_pinned_models_stay_and_nobody_is_sent_away_in_vain() -> None:
+    async with residency(needed=4 * GIB, pinned=frozenset({"a"}), max_loaded=3) as watched:
+        await watched.owner.load(A)
+        await watched.owner.load(B)
+        await watched.owner.load(C)
+        assert watched.states() == {"a": "ready", "b": "unloaded", "c": "ready"}
+        assert watched.decided() == ["grant", "grant", "evict", "grant"]
+    async with residency(plan=in_gib, pinned=frozenset({"a"})) as watched:
+        await watched.owner.load(A)
+        with pytest.raises(LoadFailed, match=r"models may take 9.6 GiB together .* and hold 8.0 GiB. Unpin a"):
+            await watched.owner.load(B)
+        assert watched.states() == {"a": "ready", "b": "failed"}
+        assert watched.decided() == ["grant", "refuse"]
+
+
+async def test_very_short_memory_unloads_what_nobody_uses() -> None:
+    async with residency(pinned=frozenset({"a"}), max_loaded=3) as watched:
+        for model in (A, B, C):
+            await watched.owner.load(model)
+        async with watched.owner.use(C, load=False):
+            watched.owner.unload_idle(60)
+            assert watched.states() == {"a": "ready", "b": "ready", "c": "ready"}
+            watched.owner.unload_idle(0)
+            await watched.reached("b", "unloaded")
+            assert watched.states() == {"a": "ready", "b": "unloaded", "c": "ready"}
+        assert watched.decided()[-1] == "unload"
+
+
+async def test_nothing_stands_by_while_engines_are_to_do_less() -> None:
+    async with residency(next_engine="echo") as watched:
+        await watched.owner.load(A)
+        while len(set(watched.owner.pids())) < 2:
+            await watched.change()
+        watched.owner.limit(Limits(background=False, cache_share=0.25), fewer=True)
+        while len(set(watched.owner.pids())) > 1:
+            await watched.change()
+        watched.owner.limit(Limits(), fewer=False)
+        while len(set(watched.owner.pids())) < 2:
+            await watched.change()

@@ -13,7 +13,8 @@ from impetus.runtime.config import Config
 from impetus.runtime.formats.header import Header
 from impetus.runtime.home import Home, find_home
 from impetus.runtime.models.model import Model
-from impetus.runtime.tuning.load_plan import MODELS_SHARE, LoadPlan
+from impetus.runtime.tuning.load_plan import LoadPlan
+from impetus.runtime.tuning.memory_budget import MODELS_SHARE
 from impetus.runtime.tuning.plan import plan_load
 from impetus.runtime.tuning.sequence_footprint import sequence_footprint
 

@@ -8,7 +8,7 @@ import pytest
 from engine_tools import chat
 
 from impetus.runtime.engines.frame_reader import FrameReader
-from impetus.runtime.frames import Accepted, Done, FromEngine, Generate, LoadOptions, Refused, Shutdown, Step
+from impetus.runtime.frames import Accepted, Cancel, Done, FromEngine, Generate, Limits, LoadOptions, Refused, Shutdown, Step
 from impetus.runtime.request import GenerateRequest
 from impetus.runtime.worker.backends.backend import Admission, Lost, StepOutcome
 from impetus.runtime.worker.backends.echo import EchoBackend
@@ -135,3 +135,41 @@ def test_a_request_that_breaks_the_engines_tokenizer_harms_nobody(serve: Serve) 
     assert (refused.kind, refused.message) == ("failed", "The engine could not take the request: out of ideas")
     assert isinstance(accepted, Accepted)
     assert isinstance(reader.ending(), Done)
+
+
+class Shrinkable(EchoBackend):
+    """An echo that remembers how much room it was left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shares: list[float] = []
+
+    def shrink(self, share: float) -> None:
+        self.shares.append(share)
+
+
+def test_under_limits_fewer_run_at_once_and_all_are_answered(serve: Serve) -> None:
+    backend = Shrinkable()
+    reader = serve(backend)
+    reader.inbox.put(Limits(most_running=1, prefill_duty=0.5, decode_duty=0.5, cache_share=0.25, background=False))
+    for number in (1, 2):
+        reader.inbox.put(Generate(number, chat("a b c")))
+    first, second = reader.ending(), reader.ending()
+    assert [(end.id, end.reason) for end in (first, second) if isinstance(end, Done)] == [(1, "stop"), (2, "stop")]
+    reader.inbox.put(Limits())
+    reader.inbox.put(Generate(3, chat("a")))
+    assert isinstance(reader.ending(), Done)
+    assert backend.shares == [0.25, 1.0]
+
+
+def test_an_engine_that_rests_still_takes_what_it_is_told(serve: Serve) -> None:
+    reader = serve(EchoBackend())
+    reader.inbox.put(Limits(prefill_duty=0.001, decode_duty=0.001))
+    reader.inbox.put(Generate(1, chat("a " * 500)))
+    assert isinstance(reader.next(), Accepted)
+    reader.inbox.put(Cancel(1))
+    reader.inbox.put(Limits())
+    reader.inbox.put(Generate(2, chat("a")))
+    end = reader.ending()
+    assert isinstance(end, Done)
+    assert end.id == 2

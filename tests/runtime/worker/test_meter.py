@@ -1,6 +1,6 @@
 import pytest
 
-from impetus.runtime.worker.backends.backend import Occupancy, StepOutcome
+from impetus.runtime.worker.backends.backend import Drafted, Occupancy, StepOutcome
 from impetus.runtime.worker.meter import Meter
 
 
@@ -33,3 +33,17 @@ def test_the_first_report_after_an_idle_time_comes_soon() -> None:
     assert meter.due(100.3)
     meter.report(100.3, running=1, waiting=0, occupancy=Occupancy(0, 1))
     assert not meter.due(100.6)
+
+
+def test_only_steps_that_answer_and_do_nothing_else_tell_of_the_machine() -> None:
+    meter = Meter(now_s=0.0)
+    meter.count(StepOutcome(compute_s=9.0), tokens=2, duration_s=9.0)  # another width
+    for compute_s in (0.1, 0.2, 0.3):
+        meter.count(StepOutcome(compute_s=compute_s), tokens=3, duration_s=0.5)
+    meter.count(StepOutcome(prefill_tokens=8, compute_s=7.0), tokens=3, duration_s=7.0)
+    meter.count(StepOutcome(drafted=[Drafted(1, 4, 2)], compute_s=7.0), tokens=3, duration_s=7.0)
+    meter.count(StepOutcome(aside_tokens=100, compute_s=7.0), tokens=3, duration_s=7.0)
+    stats = meter.report(1.0, running=3, waiting=0, occupancy=Occupancy(0, 1, prefix_bytes=5))
+    assert (stats.plain_step_ms, stats.plain_width, stats.prefix_bytes) == (pytest.approx(200), 3, 5)
+    meter.count(StepOutcome(compute_s=0.1), tokens=3, duration_s=0.1)
+    assert meter.report(2.0, running=3, waiting=0, occupancy=Occupancy(0, 1)).plain_step_ms is None

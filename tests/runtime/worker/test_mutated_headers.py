@@ -22,7 +22,7 @@ from impetus.runtime.home import find_home
 from impetus.runtime.models.model import Model
 from impetus.runtime.opening import engine_environment
 from impetus.runtime.request import GenerateRequest, TextPrompt
-from impetus.runtime.scheduling.governor import Governor
+from impetus.runtime.scheduling.memory_grant import MemoryNow, judge_load, measure_room
 from impetus.runtime.tuning.plan import plan_load
 
 pytestmark = pytest.mark.engine
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.engine
 GIB = 1024**3
 MIB = 1024**2
 MEMORY_BYTES = 3 * GIB
+ROOM = measure_room(MemoryNow(MEMORY_BYTES, MEMORY_BYTES), None, (), "normal")
 MACHINE = CapabilityProfile(
     host="h",
     system="Linux 6.1",
@@ -84,9 +85,9 @@ def try_one(forks: Forks, path: Path, worn: list[Worn]) -> str:
         assert len(header.message) > len(path.name) + 20
         return "refused by the reader"
     made = plan_load(Model("m", path, "impetus", header), MACHINE, CONFIG, home=find_home(str(path.parent)))
-    refusal = Governor(read_memory=lambda: (MEMORY_BYTES, MEMORY_BYTES)).refuse(made.needed_bytes)
-    if refusal is not None:
-        assert "GiB" in refusal.message
+    verdict = judge_load(made.needed_bytes, ROOM, (), may_shrink=False)
+    if verdict.answer == "refuse":
+        assert "GiB" in verdict.text
         return "refused by the governor"
     limit = made.options.memory_limit_bytes
     assert limit is not None

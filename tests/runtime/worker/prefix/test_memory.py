@@ -100,3 +100,14 @@ def test_a_longer_segment_takes_the_place_of_the_shorter_one() -> None:
     long = chain(1, 1)[0]
     assert fill(memory, [short, long]) == []
     assert (short.key in memory, memory.size_bytes) == (False, 100)
+
+
+def test_less_room_lets_go_of_what_is_over_at_once_and_more_room_is_used_again() -> None:
+    memory = MemoryTier(1000, cuttable=True)
+    segments = chain(1, 8)
+    assert fill(memory, segments) == []
+    memory.resize(250)
+    assert (memory.size_bytes, [segment.key in memory for segment in segments[:3]]) == (200, [True, True, False])
+    memory.resize(1000)
+    assert fill(memory, segments) == []
+    assert memory.size_bytes == 800

@@ -1,0 +1,63 @@
+"""How each model would be held: the plan by the machine, the settings and the names of this installation."""
+
+from __future__ import annotations
+
+from ..hw.profile import CapabilityProfile
+from .config import Config
+from .engines.choice import EngineChoice, choose_engine
+from .errors import UnknownModel
+from .home import Home
+from .models.model import Model
+from .naming import Names
+from .tuning.load_plan import LoadPlan
+from .tuning.memory_budget import MemoryBudget, divide_memory
+from .tuning.plan import DraftModel, plan_load
+from .tuning.wishes import NO_WISHES, LoadWishes
+
+
+class Planner:
+    """Plans loads. Everything it does looks at the disk, so it blocks.
+
+    Args:
+        config: the settings that hold.
+        home: where computed prompts are kept.
+        names: what `engine.draft_model` is looked up in.
+    """
+
+    def __init__(self, config: Config, home: Home, names: Names) -> None:
+        self.config = config
+        self.profile: CapabilityProfile | None = None
+        """The machine; None until it has been read."""
+        self._home = home
+        self._names = names
+
+    @property
+    def budget(self) -> MemoryBudget | None:
+        """How the memory is divided; None where it is unknown."""
+        return divide_memory(self.profile, models_percent=self.config.memory.models_percent)
+
+    def choose(self, model: Model) -> EngineChoice:
+        """Chooses the engine, or says why there is none."""
+        return choose_engine(model.header, self.config.engine.prefer)
+
+    def plan(self, model: Model, wishes: LoadWishes = NO_WISHES, budget_bytes: int | None = None) -> LoadPlan:
+        """Plans a load, for no more than so many bytes where that is a number, else for the models' share of the memory."""
+        return plan_load(
+            model,
+            self.profile,
+            wishes.over(self.config),
+            home=self._home,
+            draft=self._find_draft(),
+            engine_name=self.choose(model).engine or "llama",
+            budget_bytes=budget_bytes,
+        )
+
+    def _find_draft(self) -> DraftModel | None:
+        """Finds the model that guesses for others; None where the settings name none."""
+        name = self.config.engine.draft_model
+        if not name:
+            return None
+        try:
+            return DraftModel(self._names.resolve(name))
+        except UnknownModel as error:
+            return DraftModel(None, error.message)
