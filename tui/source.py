@@ -93,13 +93,18 @@ class HubModel(Protocol):
         ...
 
     @property
+    def formats(self) -> Sequence[str]:
+        """Which formats it has models in, the one that is served best here first."""
+        ...
+
+    @property
     def gated(self) -> bool:
         """Whether its owner wants something accepted first."""
         ...
 
 
 class HubFile(Protocol):
-    """One file, or one set of shards, of a repository that can be pulled."""
+    """One model of a repository that can be pulled: a file, a set of shards, or what a folder needs in one format."""
 
     @property
     def name(self) -> str:
@@ -108,12 +113,17 @@ class HubFile(Protocol):
 
     @property
     def size_bytes(self) -> int | None:
-        """Of all shards together."""
+        """Of all its files together."""
         ...
 
     @property
     def quantization(self) -> str | None:
         """As "Q4_K_M"."""
+        ...
+
+    @property
+    def format(self) -> str:
+        """As "gguf" or "safetensors"."""
         ...
 
 

@@ -11,13 +11,13 @@ from .folder import read_json
 from .gguf import read_gguf
 from .gguf_part import MAGIC
 from .header import Header
-from .onnx import is_onnx, read_onnx
+from .onnx import check_onnx, is_onnx, read_graph_header, read_onnx
+from .onnx_variants import SUFFIX, list_graphs
 from .pytorch import SUFFIXES, check_pytorch, is_metas, is_pytorch, read_metas, read_pytorch
 from .safetensors import is_safetensors, read_safetensors, read_table
 
 # Which files of a folder are worth a look; their bytes then decide.
 _TENSOR_SUFFIX = ".safetensors"
-_GRAPH_SUFFIX = ".onnx"
 
 
 def detect(path: Path) -> Header | None:
@@ -55,7 +55,9 @@ def _detect_file(path: Path) -> Header | None:
         check_pytorch(path)
         return Header(format="pytorch", size_bytes=path.stat().st_size)
     if is_onnx(path):
-        return Header(format="onnx", size_bytes=path.stat().st_size)
+        return read_graph_header(path)
+    if path.suffix == SUFFIX:
+        check_onnx(path)
     return read_coreml(path) if is_coreml_file(path) else None
 
 
@@ -72,11 +74,11 @@ def _detect_folder(folder: Path) -> Header | None:
         return read_pytorch(folder, checkpoints)
     if checkpoints and (params := read_json(folder / "params.json")) is not None and is_metas(folder, params):
         return read_metas(folder, params)
-    inner = folder / "onnx"
-    graphs = [path for path in files if path.suffix == _GRAPH_SUFFIX]
-    graphs += sorted(inner.glob(f"*{_GRAPH_SUFFIX}")) if inner.is_dir() else []
+    graphs = list_graphs(folder)
     if any(is_onnx(graph) for graph in graphs):
         return read_onnx(folder, graphs)
+    for graph in graphs:
+        check_onnx(graph)
     packages = sorted(path for path in folder.iterdir() if path.is_dir() and is_coreml_folder(path))
     if packages:
         headers = [read_coreml(package) for package in packages]

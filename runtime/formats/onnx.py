@@ -5,11 +5,14 @@ Source: ModelProto in https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from .folder import read_json, to_header
+from ..errors import FormatError
+from .folder import read_json, tell_ability, to_header, total_bytes
 from .header import Header
-from .protobuf import read_fields
+from .onnx_variants import choose_graph, find_variants, graph_files, model_folder, quantization_of, read_variant
+from .protobuf import read_beginning, read_fields
 
 _IR_VERSION, _GRAPH, _OPSET_IMPORT = 1, 7, 8
 
@@ -30,12 +33,31 @@ def is_onnx(path: Path) -> bool:
     )
 
 
+def check_onnx(path: Path) -> None:
+    """Makes sure that what begins as a ModelProto is not cut short.
+
+    Raises:
+        FormatError: it is.
+    """
+    fields, missing_bytes = read_beginning(path)
+    began = [field.number for field in fields[:1]] == [_IR_VERSION]
+    if began and missing_bytes:
+        why = f"its graph needs {missing_bytes:,} bytes more than the file has: it was cut short"
+        raise FormatError(path, why, offset=path.stat().st_size, cure="Download it again.")
+
+
 def read_onnx(folder: Path, graphs: list[Path]) -> Header:
-    """Reads what a folder with ONNX graphs says of itself; the graphs' data files count as well."""
-    size = sum(
-        path.stat().st_size
-        for place in sorted({graph.parent for graph in graphs})
-        for path in place.iterdir()
-        if path.is_file() and (path.suffix == ".onnx" or ".onnx" in path.name or path.suffix == ".data")
-    )
-    return to_header(folder, "onnx", read_json(folder / "config.json") or {}, size)
+    """Reads what a folder with ONNX graphs says of itself; of several precisions the one that suits this machine."""
+    variants = find_variants(graphs)
+    if not variants:
+        files = {path for graph in graphs for path in graph_files(graph)}
+        return to_header(folder, "onnx", read_json(folder / "config.json") or {}, total_bytes(files))
+    ability = tell_ability(read_json(folder / "config.json") or {}, has_stages=(folder / "modules.json").is_file())
+    return read_graph_header(choose_graph(variants, ability))
+
+
+def read_graph_header(graph: Path) -> Header:
+    """Reads what a graph's name and the folder around it say of the model; its size is that of the graph and its data."""
+    folder = model_folder(graph)
+    header = to_header(folder, "onnx", read_json(folder / "config.json") or {}, total_bytes(graph_files(graph)))
+    return replace(header, quantization=quantization_of(read_variant(graph.stem)[1]))

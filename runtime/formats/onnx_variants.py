@@ -8,6 +8,8 @@ https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from .header import Ability
 
@@ -47,10 +49,40 @@ def rank_precision(quantization: str | None, ability: Ability) -> int:
     return order.index(quantization) if quantization in order else len(order)
 
 
-def choose_stem(stems: list[str]) -> str | None:
+def choose_stem(stems: Iterable[str]) -> str | None:
     """Says which of a folder's names stands for the whole model: a decoder in one piece, else a model, else the only one."""
     bases = {read_variant(stem)[0] for stem in stems}
     return next((base for base in _RUNNABLE if base in bases), next(iter(bases)) if len(bases) == 1 else None)
+
+
+def find_variants(graphs: Sequence[Path]) -> dict[Path, str]:
+    """Gives those graphs of a folder that stand for a whole model, and which variant of it each one is."""
+    stem = choose_stem(graph.stem for graph in graphs)
+    named = {graph: read_variant(graph.stem) for graph in graphs}
+    return {graph: variant for graph, (base, variant) in named.items() if base == stem}
+
+
+def choose_graph(variants: dict[Path, str], ability: Ability) -> Path:
+    """Takes the graph of a model's variants whose precision suits this machine best."""
+    return min(variants, key=lambda graph: (rank_precision(quantization_of(variants[graph]), ability), graph.name))
+
+
+def list_graphs(folder: Path) -> list[Path]:
+    """Lists a model folder's graphs, those in its folder `onnx` before those in itself."""
+    return [graph for place in (folder / "onnx", folder) for graph in sorted(place.glob(f"*{SUFFIX}")) if graph.is_file()]
+
+
+def model_folder(graph: Path) -> Path:
+    """Gives the folder that a graph is a model of."""
+    return graph.parent.parent if graph.parent.name == "onnx" else graph.parent
+
+
+def graph_files(graph: Path) -> list[Path]:
+    """Lists a graph and the data that belongs to it; of a folder's only graph that is all data there."""
+    files = [path for path in sorted(graph.parent.iterdir()) if path.is_file()]
+    is_alone = sum(path.suffix == SUFFIX for path in files) == 1
+    others = [path for path in files if path != graph]
+    return [graph, *(path for path in others if belongs_to(path.name, graph.name) or (is_alone and path.suffix == ".data"))]
 
 
 def belongs_to(name: str, graph: str) -> bool:

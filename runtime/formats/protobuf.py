@@ -25,6 +25,12 @@ class Field:
 
 def read_fields(path: Path) -> list[Field] | None:
     """Lists a file's outermost fields; None where it is no such message, or ends before its fields do."""
+    fields, missing_bytes = read_beginning(path)
+    return fields if missing_bytes == 0 else None
+
+
+def read_beginning(path: Path) -> tuple[list[Field], int | None]:
+    """Lists the outermost fields that are whole, and how many bytes the file lacks behind them; None where it is no message."""
     fields: list[Field] = []
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -35,7 +41,7 @@ def read_fields(path: Path) -> list[Field] | None:
             tag, at_value = _varint(head, 0)
             value, after = _varint(head, at_value)
             if tag is None or tag >> 3 == 0:
-                return None
+                return fields, None
             kind, length = tag & 7, None
             if kind == _VARINT and value is not None:
                 at += after
@@ -44,11 +50,11 @@ def read_fields(path: Path) -> list[Field] | None:
             elif kind in (_FIXED64, _FIXED32):
                 at, value = at + at_value + (8 if kind == _FIXED64 else 4), None
             else:
-                return None
+                return fields, None
             if at > size:
-                return None
+                return fields, at - size
             fields.append(Field(tag >> 3, length, value))
-    return fields
+    return fields, 0
 
 
 def _varint(head: bytes, at: int) -> tuple[int | None, int]:

@@ -95,7 +95,8 @@ class Downloads:
             models_dir: where models go, as `owner/repo/…`.
             endpoint: the Hub; None is huggingface_hub's own choice, which heeds HF_ENDPOINT.
             on_change: called in the loop when a download began, moved on or ended.
-            rank: how well a model would be served here, the lowest best; decides where a reference leaves it open.
+            rank: how well a model would be served here, the lowest best; decides where a reference leaves it open. It may
+                block.
             read_free_bytes: how much room there is around a folder.
         """
         self._models_dir = models_dir
@@ -183,7 +184,8 @@ class Downloads:
             async with self._slots:
                 self._change(entry, state="checking")
                 listing = await self._hub.listing(entry.reference.repo)
-                file = choose_file(listing, entry.reference.wanted, self._hub.rank)
+                # To rank is to look which engines are installed.
+                file = await asyncio.to_thread(choose_file, listing, entry.reference.wanted, self._hub.rank)
                 if (other := self._targets.get((listing.repo, file.name))) is not None:
                     entry.same_as = other
                     return

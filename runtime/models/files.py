@@ -8,7 +8,9 @@ from pathlib import Path
 
 from ..errors import InvalidRequest
 from ..formats.gguf import SHARD_NAME, shard_name
+from ..formats.onnx_variants import SUFFIX, graph_files, model_folder
 from .model import Model
+from .repository import PACKAGE_SUFFIXES, is_beside
 
 _WHOSE = {
     "huggingface": "lies in the Hugging Face cache, which other programs share; `hf cache rm` removes it there",
@@ -45,17 +47,30 @@ def remove(model: Model, models_dir: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+        if model.path.suffix == SUFFIX or model.path.suffix in PACKAGE_SUFFIXES:
+            _remove_beside(model_folder(model.path), models_dir)
     except OSError as error:
         raise InvalidRequest(f"'{model.id}' cannot be removed: {error}", param="model", code="model_not_removable") from error
     with suppress(OSError):
         for folder in model.path.parents:
             if folder == models_dir or not folder.is_relative_to(models_dir):
                 break
-            folder.rmdir()
+            if folder.exists():
+                folder.rmdir()
+
+
+def _remove_beside(folder: Path, models_dir: Path) -> None:
+    """Removes tokenizer and configs of a folder in which no other model is left."""
+    if folder == models_dir or not folder.is_dir():
+        return
+    if all(path.is_dir() or is_beside(path.name) for path in folder.rglob("*")):
+        shutil.rmtree(folder)
 
 
 def _files(path: Path) -> list[Path]:
-    """A model's folder, its file, or all its shards that are there."""
+    """A model's folder, its file, a graph with its data, or all its shards that are there."""
+    if path.suffix == SUFFIX:
+        return graph_files(path)
     shard = SHARD_NAME.fullmatch(path.name)
     if shard is None:
         return [path]

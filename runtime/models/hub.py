@@ -60,7 +60,7 @@ class Hub:
         self.endpoint = endpoint
         """None is huggingface_hub's own choice, which heeds HF_ENDPOINT."""
         self.rank = rank
-        """How well a model would be served here; the lowest is the best."""
+        """How well a model would be served here; the lowest is the best. It may block."""
 
     async def search(self, query: str, *, limit: int = 30) -> list[HubModel]:
         """Finds repositories with models in a format that is served, the most downloaded first; raises DownloadError."""
@@ -68,7 +68,7 @@ class Hub:
 
     async def files(self, repo: str) -> list[HubFile]:
         """Lists the models in a repository, the one we would take first; raises DownloadError."""
-        return sort_files((await self.listing(repo)).files, self.rank)
+        return await self._ask(lambda: sort_files(self.read_listing(repo).files, self.rank), repo=repo)
 
     async def listing(self, repo: str) -> Listing:
         """Reads what a repository holds now; raises DownloadError."""

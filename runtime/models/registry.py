@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,14 +13,16 @@ from ..errors import FormatError, UnknownModel
 from ..formats.detect import detect, is_gguf
 from ..formats.gguf import SHARD_NAME
 from ..formats.gguf_companion import AdapterHeader, read_adapter
-from ..formats.header import Header
+from ..formats.header import Format, Header
+from ..formats.onnx_variants import SUFFIX, quantization_of, read_variant
+from ..formats.pytorch import SUFFIXES
 from .adapter import AdapterFile
 from .header_cache import HeaderCache, Reading
 from .model import Model, StoreName
 from .projectors import Projectors
-from .quantization import find_quantization
+from .quantization import find_quantization, same_quantization
 from .stores import Find, Store
-from .variants import base_name, gather_variants
+from .variants import base_names, gather_variants
 
 log = logging.getLogger(__name__)
 
@@ -139,8 +141,8 @@ class Registry:
         return self.models
 
     def resolve(self, name: str) -> Model:
-        """Finds a model by its id, else without regard to case, else the best copy of the model that is called so, else by a
-        beginning that only one id has.
+        """Finds a model by its id, else without regard to case, else the best copy of the model that is called so, also with a
+        precision or a format behind it ("name:q4"), else by a beginning that only one id has.
 
         Raises:
             UnknownModel: there is none, or several begin so.
@@ -152,9 +154,12 @@ class Registry:
         same = [model for id_, model in models.items() if id_.casefold() == folded]
         if len(same) == 1:
             return same[0]
-        copies = [model for model in models.values() if base_name(model.id).casefold() == folded]
+        copies = [model for model in models.values() if folded in base_names(model.id)]
+        if not copies and folded.count(":") == 1:
+            copies = _wished(folded, models.values())
         if copies and len({model.variant_of or model.id for model in copies}) == 1:
-            return next(model for model in copies if model.variant_of is None)
+            # They stand with the best one first.
+            return copies[0]
         starting = [model for id_, model in models.items() if folded and id_.casefold().startswith(folded)]
         if len(starting) == 1:
             return starting[0]
@@ -224,9 +229,26 @@ class Registry:
         except FormatError as error:
             log.warning("%s", error.message)
             size = sum(size for _, size, _ in fingerprint)
-            # Of the folders only those with SafeTensors are looked at closely enough to be found damaged.
-            header = Header(format="gguf" if find.path.is_file() else "safetensors", size_bytes=size)
+            header = Header(format=_guess_format(find), size_bytes=size)
             return Reading(fingerprint, replace(header, quantization=find_quantization(find.path.name)), error.message)
+
+
+def _wished(name: str, models: Iterable[Model]) -> list[Model]:
+    """Finds copies of a model in the precision or the format that stands behind its name."""
+    base, _, wish = name.partition(":")
+    return [
+        model
+        for model in models
+        if base in base_names(model.id) and (same_quantization(model.header.quantization, wish) or model.header.format == wish)
+    ]
+
+
+def _guess_format(find: Find) -> Format:
+    """What a damaged model was meant to be."""
+    if find.path.is_file():
+        return "onnx" if find.path.suffix == SUFFIX else "gguf"
+    suffixes = {file.suffix for file in find.files}
+    return "safetensors" if ".safetensors" in suffixes else "pytorch" if suffixes & SUFFIXES else "onnx"
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
@@ -241,6 +263,8 @@ def _name(find: Find) -> str:
         # A cached snapshot is named after a commit.
         name = find.repo if find.repo and path.parent.name == "snapshots" else path.name
         return name.removesuffix(".mlpackage").removesuffix(".mlmodelc")
+    if find.folder is not None:
+        return _name_graph(find, find.folder)
     shard = SHARD_NAME.fullmatch(path.name)
     stem = shard["stem"] if shard else re.sub(r"\.gguf$", "", path.name, flags=re.IGNORECASE)
     if find.repo and (nameless := _NAMELESS.match(stem)):
@@ -248,6 +272,17 @@ def _name(find: Find) -> str:
     # Some publishers write "Name.Q4_K_M.gguf", most "Name-Q4_K_M.gguf".
     head, dot, tail = stem.rpartition(".")
     return f"{head}-{tail}" if dot and find_quantization(tail) == tail.upper() else stem
+
+
+def _name_graph(find: Find, folder: Path) -> str:
+    """Names one of a folder's graphs after the folder and its precision."""
+    name = find.repo if find.repo and folder.parent.name == "snapshots" else folder.name
+    if "onnx" not in name.casefold() and any(file.suffix in (".safetensors", ".bin") for file in folder.iterdir()):
+        # The same folder holds the model in another format too, which has its name.
+        name = f"{name}-onnx"
+    variant = read_variant(find.path.stem)[1]
+    said = {variant, (quantization_of(variant) or variant).casefold()}
+    return name if not variant or re.split(r"[-_.]", name.casefold())[-1] in said else f"{name}-{variant}"
 
 
 def _choose_ids(candidates: Sequence[_Named], before: dict[Path, str]) -> dict[Path, str]:

@@ -62,6 +62,11 @@ def explain_nothing(files: Sequence[RemoteFile]) -> str:
     return "has no model in a format that is served: GGUF, SafeTensors, MLX, PyTorch, ONNX or Core ML"
 
 
+def is_beside(name: str) -> bool:
+    """Whether a file of this name is read beside weights, as tokenizers, templates and configs are."""
+    return _BESIDE.fullmatch(name) is not None
+
+
 def _find_gguf(files: Sequence[RemoteFile]) -> Iterator[HubFile]:
     sets: dict[str, list[RemoteFile]] = {}
     counts: dict[str, int] = {}
@@ -188,7 +193,7 @@ def _graphs(inside: Sequence[RemoteFile]) -> dict[str, tuple[RemoteFile, list[Re
 
 
 def _beside(place: str, folders: dict[str, list[RemoteFile]]) -> list[RemoteFile]:
-    found = [file for file in folders.get(place, []) if _BESIDE.fullmatch(_name(file))]
+    found = [file for file in folders.get(place, []) if is_beside(_name(file))]
     return found + [file for file in folders.get(_join(place, _TEMPLATES), []) if file.path.endswith(".jinja")]
 
 

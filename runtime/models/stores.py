@@ -14,6 +14,7 @@ from typing import Protocol
 
 from ..formats.detect import is_gguf
 from ..formats.gguf import SHARD_NAME
+from ..formats.onnx_variants import SUFFIX, belongs_to, find_variants
 from .model import StoreName
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ PLACING_SUFFIX = ".placing"
 
 DEEPEST = 8
 _HALF_SUFFIXES = {".part", ".partial", ".incomplete", ".download", ".crdownload", ".tmp", ".new"}
-_WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth", ".onnx"}
+_WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth"}
 _PACKAGE_SUFFIXES = {".mlpackage", ".mlmodelc"}
 _PROJECTOR = re.compile(r"(^|[-_.])mmproj([-_.]|$)", re.IGNORECASE)
 
@@ -42,6 +43,8 @@ class Find:
     repo: str | None = None
     place: str | None = None
     """Where in the repository it lies."""
+    folder: Path | None = None
+    """What it is named after, where it is one of several models of a folder."""
     projectors: tuple[Path, ...] = ()
     """Files beside it that may make it take pictures, by their names."""
     growing: bool = False
@@ -74,6 +77,7 @@ class FolderStore:
         for find in _find_in(self._folder):
             parts = find.path.relative_to(self._folder).parts
             levels = parts if S_ISDIR(_mode(find.path)) else parts[:-1]
+            levels = find.folder.relative_to(self._folder).parts if find.folder is not None else levels
             owner, repo = (levels[0], levels[1]) if len(levels) >= 2 else (None, levels[0] if levels else None)
             partial = self._folder / PARTIAL_DIR / owner / repo if owner is not None and repo is not None else None
             growing = partial is not None and S_ISDIR(_mode(partial))
@@ -150,14 +154,17 @@ def _walk(folder: Path, *, depth: int, inside_model: bool, seen: set[tuple[int, 
     yield from _find_gguf(files)
     # A pipeline that makes pictures has folders that look like language models.
     inside_model = inside_model or any(path.name == "model_index.json" for path in files)
-    is_model = not inside_model and _has_shape_of_model(folder, files)
+    graphs = [] if inside_model else list(_find_graphs(folder, files))
+    yield from graphs
+    is_model = not inside_model and _has_shape_of_model(folder, files, with_graphs=not graphs)
     if is_model:
         yield Find(folder, tuple(files))
         if folder.suffix in _PACKAGE_SUFFIXES:
             return
     for path, mode in modes.items():
         if S_ISDIR(mode):
-            yield from _walk(path, depth=depth + 1, inside_model=inside_model or is_model, seen=seen)
+            below = inside_model or is_model or bool(graphs)
+            yield from _walk(path, depth=depth + 1, inside_model=below, seen=seen)
 
 
 def _find_gguf(files: Sequence[Path]) -> Iterator[Find]:
@@ -179,7 +186,7 @@ def _find_gguf(files: Sequence[Path]) -> Iterator[Find]:
 def _may_be_gguf(path: Path) -> bool:
     if path.suffix.lower() == ".gguf":
         return True
-    if path.suffix.lower() in _WEIGHT_SUFFIXES | {".json", ".txt", ".md", ".jinja", ".model", ".py"}:
+    if path.suffix.lower() in _WEIGHT_SUFFIXES | {SUFFIX, ".json", ".txt", ".md", ".jinja", ".model", ".py"}:
         return False
     try:
         return is_gguf(path)
@@ -187,12 +194,28 @@ def _may_be_gguf(path: Path) -> bool:
         return False
 
 
-def _has_shape_of_model(folder: Path, files: Sequence[Path]) -> bool:
+def _find_graphs(folder: Path, files: Sequence[Path]) -> Iterator[Find]:
+    """Gives each ONNX graph of a folder that stands for the whole model, in whatever precision."""
+    names = {path.name for path in files}
+    if "config.json" not in names or "genai_config.json" in names:
+        return
+    below = [path for path in _listed(folder / "onnx") if S_ISREG(_mode(path))]
+    variants = find_variants([path for path in (*below, *files) if path.suffix == SUFFIX])
+    beside = [path for path in files if path.suffix in (".json", ".jinja")]
+    for graph in variants:
+        data = [path for path in (below if graph in below else files) if belongs_to(path.name, graph.name)]
+        yield Find(graph, (*data, *beside), folder=folder)
+
+
+def _has_shape_of_model(folder: Path, files: Sequence[Path], *, with_graphs: bool) -> bool:
     if folder.suffix in _PACKAGE_SUFFIXES:
         return True
     suffixes = {path.suffix for path in files}
+    if with_graphs and SUFFIX in suffixes:
+        return True
     has_config = any(path.name in ("config.json", "params.json") for path in files)
-    return ".onnx" in suffixes or (has_config and (bool(suffixes & _WEIGHT_SUFFIXES) or S_ISDIR(_mode(folder / "onnx"))))
+    has_graphs = with_graphs and S_ISDIR(_mode(folder / "onnx"))
+    return has_config and (bool(suffixes & _WEIGHT_SUFFIXES) or has_graphs)
 
 
 def _snapshots(repo_dir: Path) -> list[Path]:

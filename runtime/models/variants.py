@@ -11,7 +11,7 @@ from .quantization import preference
 
 _FORM = re.compile(
     r"[-_. ]+(?:gguf|ggml|mlx|onnx|coreml|hf|safetensors|pytorch|torch|genai|web|\d[-_]?bits?|u?int[48]|w[48]a(?:8|16)|awq|gptq"
-    r"|dwq|(?:ud[-_])?i?q\d(?:_(?:0|1|k|nl|xxs|xs|s|m|l|xl))*|tq[12]_0|[mn][xv]fp4(?:_moe)?|bf16|fp?16|fp?32|fp?8|i1|imatrix)$",
+    r"|dwq|(?:ud[-_])?i?q\d(?:_(?:0|1|k|nl|xxs|xs|s|m|l|xl))*|q4f16|bnb4|quantized|tq[12]_0|[mn][xv]fp4(?:_moe)?|bf16|fp?16|fp?32|fp?8|i1|imatrix)$",
     re.IGNORECASE,
 )
 """The last word of a name that tells how a model is stored, not which one it is."""
@@ -19,10 +19,19 @@ _FORM = re.compile(
 
 def base_name(name: str) -> str:
     """Gives a model's name without how it is stored: "Qwen3-8B-MLX-4bit" is "Qwen3-8B"."""
-    bare = name.rpartition("/")[2].partition("@")[0]
-    while (shorter := _FORM.sub("", bare)) != bare:
-        bare = shorter
-    return bare
+    return _shorten(name)[-1]
+
+
+def base_names(name: str) -> list[str]:
+    """Gives in small letters what a model may be called for short: "qwen3-8b-mlx" and "qwen3-8b" are "Qwen3-8B-MLX-4bit"."""
+    return [shorter.casefold() for shorter in _shorten(name)]
+
+
+def _shorten(name: str) -> list[str]:
+    names = [name.rpartition("/")[2].partition("@")[0]]
+    while (shorter := _FORM.sub("", names[-1])) != names[-1]:
+        names.append(shorter)
+    return names
 
 
 def gather_variants(models: Iterable[Model], rank: Callable[[Model], int]) -> list[Model]:

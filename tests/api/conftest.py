@@ -15,7 +15,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from impetus.api.server import ApiServer
-from impetus.runtime.config import AliasConfig, Config, EngineConfig, ModelsConfig, ServerConfig
+from impetus.runtime.config import AliasConfig, Config, EngineConfig, HubConfig, ModelsConfig, ServerConfig
 from impetus.runtime.home import find_home
 from impetus.runtime.journal import RequestRecord, Stage
 from impetus.runtime.logbook import LogBook
@@ -57,9 +57,11 @@ async def serve_echo(
     scripted: bool = False,
     context_length: int = 0,
     aliases: dict[str, object] | None = None,
+    hub: str = "",
     **server: object,
 ) -> AsyncIterator[Live]:
-    """Opens a runtime with the echo engine, maybe the scripted one and the starter model too, and a server.
+    """Opens a runtime with the echo engine, maybe the scripted one and the starter model too, and a server; `hub` stands in for
+    the Hub.
 
     Whatever of the API blocks the loop is an error.
     """
@@ -67,6 +69,7 @@ async def serve_echo(
         server=ServerConfig(port=0, **server),  # type: ignore[arg-type]
         models=ModelsConfig(huggingface_cache=False, starter=starter, load_at_start=False),
         engine=EngineConfig(context_length=context_length),
+        hub=HubConfig(endpoint=hub),
         aliases=msgspec.convert(aliases or {}, dict[str, AliasConfig]),
     )
     runtime = open_runtime(

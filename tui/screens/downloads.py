@@ -49,7 +49,8 @@ class DownloadsPane(Pane):
     HELP: ClassVar[str | None] = """\
 Gets models from the Hugging Face Hub. This is the one pane that needs the internet. `/` goes to the field: type words to \
 search, or the name `owner/repo` to see its files at once, or `owner/repo:Q4_K_M` to download without looking. Enter on a \
-repository lists its files, Enter on a file downloads it. A download that was cancelled or failed goes on where it stopped."""
+repository lists its models in every format that is served, the one for this machine first; Enter on one downloads it with all \
+that it needs. A download that was cancelled or failed goes on where it stopped."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "search", "Search", id="downloads.search", tooltip="Go to the search field"),
         Binding("p", "pull", "Pull", id="downloads.pull", tooltip="Download what is under the cursor"),
@@ -164,7 +165,7 @@ repository lists its files, Enter on a file downloads it. A download that was ca
         except ImpetusError as error:
             self._fail(self.files, error)
             return
-        self.files.hint = "This repository holds no GGUF file."
+        self.files.hint = "This repository holds no model in a format that is served."
         self.files.rows = _file_rows(found)
         self.files.write_subtitle(f"{len(found)} to choose from")
         if found:
@@ -188,7 +189,7 @@ def _model_rows(models: Sequence[HubModel]) -> tuple[Row, ...]:
                 Cell(f"{model.repo} (gated)" if model.gated else model.repo),
                 Cell(count(model.downloads), "dim"),
                 Cell(count(model.likes), "dim"),
-                Cell(" ".join(model.quantizations) or NOTHING, "dim"),
+                Cell(" ".join(model.quantizations or model.formats) or NOTHING, "dim"),
             ),
         )
         for model in models
@@ -199,7 +200,7 @@ def _file_rows(found: Sequence[HubFile]) -> tuple[Row, ...]:
     return tuple(
         Row(
             file.name,
-            (Cell(file.quantization or NOTHING, "strong"), Cell(size(file.size_bytes)), Cell(file.name, "dim")),
+            (Cell(file.quantization or file.format, "strong"), Cell(size(file.size_bytes)), Cell(file.name, "dim")),
         )
         for file in found
     )

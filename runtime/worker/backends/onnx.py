@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...formats.onnx_variants import graph_files
 from ...frames import LoadOptions
 from ..sequences.runner import Logits, Opened, Turn
 from ..sequences.sequence_backend import SequenceBackend
@@ -48,7 +49,7 @@ class OnnxRunner:
         kind = np.dtype(self._graph.dtype).name
         return Opened(
             folder=folder,
-            files=tuple(sorted(one for one in graph.parent.iterdir() if one.name.startswith(graph.stem) and one.is_file())),
+            files=tuple(graph_files(graph)),
             rows=self._graph.rows,
             context_length=length if isinstance(length, int) else options.context_length or DEFAULT_CONTEXT,
             engine=ENGINE,

@@ -17,8 +17,6 @@ from .backend import LoadError
 from .onnx_graph import find_graph
 from .onnx_library import ENGINE, TYPES, open_session
 
-_PRECISE_FIRST = ("", "fp16", "int8", "quantized", "uint8", "q4", "q4f16", "bnb4")
-"""Encoders are small, and a vector's every number counts."""
 _FINAL = ("sentence_embedding", "pooler_output_normalized", "embeddings")
 """Outputs that are vectors already."""
 _STATES = ("last_hidden_state", "token_embeddings")
@@ -31,7 +29,7 @@ def open_backend() -> VectorBackend:
 
 def open_vectors(path: str, options: LoadOptions, on_progress: Callable[[float], None]) -> OpenedVectors:
     """Loads a folder's graph; raises LoadError."""
-    graph, place = find_graph(Path(path), preferred=_PRECISE_FIRST)
+    graph, place = find_graph(Path(path), "embedding")
     folder = read_vector_folder(place, options)
     on_progress(0.1)
     session = open_session(graph, options)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
+from ...formats.header import Ability
+from ...formats.onnx_variants import choose_graph, find_variants, list_graphs, model_folder
 from ..sequences.folder_vocabulary import read_json
 from .backend import LoadError
 from .onnx_library import TYPES
 
-_PREFERRED = ("q4", "q4f16", "bnb4", "int8", "quantized", "uint8", "", "fp16")
-"""Variants as their files are named, the best for a CPU first: what moves the fewest bytes for a token is the fastest, and
-16 bits are what a CPU has no arithmetic for. "" is full precision."""
 _PAST = re.compile(r"past.*?(\d+)\.(?:decoder\.)?(key|value)$")
 _PRESENT = re.compile(r"present.*?(\d+)\.(?:decoder\.)?(key|value)$")
 _SHARING_OPERATOR = b"GroupQueryAttention"
@@ -53,18 +52,18 @@ class Graph:
     rows: int
 
 
-def find_graph(path: Path, *, preferred: Sequence[str] = _PREFERRED) -> tuple[Path, Path]:
+def find_graph(path: Path, ability: Ability = "text") -> tuple[Path, Path]:
     """Finds the graph to run and the folder that it belongs to.
 
     Args:
         path: a folder in the layout of onnxruntime-genai, transformers.js or optimum, or a graph.
-        preferred: the variants in the order that they are looked for.
+        ability: what the model gives; says which of several precisions suits this machine.
 
     Raises:
         LoadError: there is none.
     """
     if path.is_file():
-        return path, path.parent.parent if path.parent.name == "onnx" else path.parent
+        return path, model_folder(path)
     settings = read_json(path / "genai_config.json")
     model = cast("dict[str, Any]", settings.get("model") or {})
     named = cast("dict[str, Any]", model.get("decoder") or {}).get("filename")
@@ -74,12 +73,8 @@ def find_graph(path: Path, *, preferred: Sequence[str] = _PREFERRED) -> tuple[Pa
         if (path / named).is_file():
             return path / named, path
         raise LoadError(f"'{named}', which genai_config.json names, is missing. Download it again.")
-    for stem in ("decoder_model_merged", "model"):
-        for variant in preferred:
-            name = f"{stem}_{variant}.onnx" if variant else f"{stem}.onnx"
-            for place in (path / "onnx", path):
-                if (place / name).is_file():
-                    return place / name, path
+    if variants := find_variants(list_graphs(path)):
+        return choose_graph(variants, ability), path
     raise LoadError("it has no graph that can be run: none is named model.onnx or decoder_model_merged.onnx.")
 
 

@@ -29,3 +29,23 @@ def test_what_lies_elsewhere_stays(tmp_path: Path) -> None:
         with pytest.raises(InvalidRequest):
             remove(other, tmp_path / "models")
     assert path.exists()
+
+
+def test_a_graph_goes_with_its_data_and_the_last_one_with_its_tokenizer(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "owner" / "repo"
+    (folder / "onnx").mkdir(parents=True)
+    for name in ("onnx/model.onnx", "onnx/model.onnx_data", "onnx/model_q4.onnx", "config.json", "tokenizer.json"):
+        (folder / name).write_bytes(b"x")
+    remove(model(folder / "onnx" / "model.onnx"), tmp_path / "models")
+    assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == [
+        "config.json",
+        "model_q4.onnx",
+        "tokenizer.json",
+    ]
+    (folder / "notes.md").write_bytes(b"mine")
+    remove(model(folder / "onnx" / "model_q4.onnx"), tmp_path / "models")
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "notes.md", "tokenizer.json"]
+    (folder / "notes.md").unlink()
+    (folder / "model.onnx").write_bytes(b"x")
+    remove(model(folder / "model.onnx"), tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == []

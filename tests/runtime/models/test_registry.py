@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from crafted_gguf import LLAMA, TENSORS, make_gguf
 
-from impetus.runtime.engines.choice import explain_problem
+from impetus.runtime.engines.choice import explain_problem, rank_format
 from impetus.runtime.errors import UnknownModel
 from impetus.runtime.models.model import Projector
 from impetus.runtime.models.registry import ECHO, Registry
@@ -319,3 +319,61 @@ def test_the_name_of_a_model_without_its_form_finds_the_best_copy(tmp_path: Path
     assert registry.resolve("Zebra-7B-Q8").id == "Zebra-7B-Q8_0"
     with pytest.raises(UnknownModel):
         registry.resolve("Zebra-7")
+
+
+ONNX = b"\x08\x0a\x12\x07pytorch\x3a\x80\x02" + bytes(256) + b"\x42\x02\x10\x12"
+
+
+def write_graphs(folder: Path, *names: str) -> Path:
+    for name in names:
+        write(folder / "onnx" / f"{name}.onnx", ONNX)
+    write(folder / "config.json", json.dumps({"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 64}).encode())
+    return folder
+
+
+def test_each_precision_of_a_graph_is_a_model_with_its_own_size_the_one_for_this_machine_first(tmp_path: Path) -> None:
+    folder = write_graphs(tmp_path / "o" / "Qwen3-ONNX", "model", "model_fp16", "model_q4", "model_quantized")
+    write(folder / "onnx" / "model.onnx_data", bytes(1000))
+    write(folder / "onnx" / "model_fp16.onnx_data", bytes(500))
+    registry = Registry([FolderStore(tmp_path)], rank=rank_format)
+    sizes = [(model.id, model.header.quantization, model.header.size_bytes - len(ONNX)) for model in registry.scan()]
+    assert sizes == [
+        ("Qwen3-ONNX-q4", "Q4", 0),
+        ("Qwen3-ONNX-quantized", "INT8", 0),
+        ("Qwen3-ONNX", None, 1000),
+        ("Qwen3-ONNX-fp16", "F16", 500),
+    ]
+    assert [model.variant_of for model in registry.models] == [None, *["Qwen3-ONNX-q4"] * 3]
+    assert {model.repo for model in registry.models} == {"o/Qwen3-ONNX"}
+    wishes = {"qwen3": "q4", "Qwen3-ONNX:fp16": "fp16", "qwen3:int8": "quantized", "qwen3-onnx:q4": "q4", "qwen3:onnx": "q4"}
+    assert {wish: registry.resolve(wish).id for wish in wishes} == {
+        wish: f"Qwen3-ONNX-{variant}" for wish, variant in wishes.items()
+    }
+    with pytest.raises(UnknownModel):
+        registry.resolve("qwen3:q8")
+
+
+def test_graphs_beside_weights_are_models_of_their_own(tmp_path: Path) -> None:
+    folder = write_graphs(tmp_path / "o" / "Qwen3", "model_q4")
+    table = b'{"w":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}'
+    write(folder / "model.safetensors", len(table).to_bytes(8, "little") + table + bytes(4))
+    assert sorted(ids(in_folder(tmp_path))) == ["Qwen3", "Qwen3-onnx-q4"]
+
+
+def test_a_single_graph_has_its_folder_s_name(tmp_path: Path) -> None:
+    write_graphs(tmp_path / "plain", "decoder_model_merged", "decoder_model")
+    write_graphs(tmp_path / "Phi-4-int4", "model_int4")
+    genai = tmp_path / "genai"
+    write(genai / "model.onnx", ONNX)
+    write(genai / "genai_config.json", b"{}")
+    assert ids(in_folder(tmp_path)) == ["genai", "Phi-4-int4", "plain"]
+
+
+def test_a_graph_that_was_cut_short_is_told_with_its_place(tmp_path: Path) -> None:
+    folder = write_graphs(tmp_path / "m", "model")
+    path = write(folder / "onnx" / "model.onnx", ONNX[:100])
+    [model] = in_folder(tmp_path).scan()
+    assert model.header.format == "onnx"
+    assert model.problem is not None
+    assert model.problem.startswith(f"{path.name}: its graph needs {len(ONNX) - 100 - 4} bytes more than the file has")
+    assert "(at byte 100)" in model.problem
