@@ -11,9 +11,10 @@ import numpy as np
 
 from ...frames import LoadOptions
 from ..sampling.sampler import Draw
-from ..sequences.runner import Logits, Opened, Turn
+from ..sequences.runner import Logits, Opened, Part, Turn
 from ..sequences.sequence_backend import SequenceBackend
-from .mlx_batch import Batch, MlxState
+from .mlx_ahead import Ahead
+from .mlx_batch import Batch, MlxState, alike, merge_layers
 from .mlx_caches import (
     are_cuttable,
     are_mergeable,
@@ -48,8 +49,7 @@ class MlxRunner:
         self._group = 0
         self._like: list[Any] = []
         """Caches that hold one token, for the shapes."""
-        self._ahead: tuple[list[MlxState], Any] | None = None
-        """Sequences whose next token is being computed already, with the tokens that are its input."""
+        self._ahead = Ahead()
         self._runs_ahead = on_gpu()
 
     def open(self, path: Path, options: LoadOptions, on_progress: Callable[[float], None]) -> Opened:
@@ -101,6 +101,17 @@ class MlxRunner:
         part = logits[0, -1] if wanted == "last" else logits[0]
         return _to_numpy(part)
 
+    def fill(self, parts: Sequence[Part[MlxState]]) -> None:
+        """Computes pieces of prompts, those of like length in one batch where the caches allow it."""
+        for part in parts:
+            self._settle(part.state)
+        if len(parts) == 1 or not self._mergeable:
+            for part in parts:
+                self.extend(part.state, part.tokens, "none")
+            return
+        for group in alike(parts):
+            self._fill_together(group)
+
     def decode(self, turns: Sequence[Turn[MlxState]]) -> Sequence[Logits | int]:
         """Computes one token of each, all at once where the caches allow it."""
         states = [turn.state for turn in turns]
@@ -108,18 +119,13 @@ class MlxRunner:
         if len(states) > 1 and not self._mergeable:
             return [found for turn in turns for found in self.decode([turn])]
         tokens = mx.array([turn.token for turn in turns])
-        if self._ahead is not None and self._ahead[0] == states and len(draws) == len(turns):
-            chosen = self._ahead[1]
-            self._ahead = None
-        else:
-            self._settle_ahead()
-            logits = self._step(states, tokens)
-            if len(draws) < len(turns):
-                for state in states:
-                    state.length += 1
-                rows = _to_numpy(logits)
-                return [rows[at] for at in range(len(turns))]
-            chosen = draw_tokens(logits, draws, [state.length for state in states])
+        if len(draws) < len(turns):
+            self._settle_all()
+            rows = _to_numpy(self._step(states, tokens))
+            for state in states:
+                state.length += 1
+            return [rows[at] for at in range(len(turns))]
+        chosen = self._choose(states, tokens, draws)
         for state in states:
             state.length += 1
         if self._runs_ahead and self._cuttable:
@@ -156,13 +162,12 @@ class MlxRunner:
 
     def release(self, state: MlxState) -> None:
         """Lets its arrays go."""
-        self._settle_ahead(state)
-        self._batch.discard(state)
+        self._settle(state)
         state.caches = []
 
     def close(self) -> None:
         """Gives the model's memory back."""
-        self._ahead = None
+        self._ahead = Ahead()
         self._batch = Batch()
         self._model, self._like = None, []
         mx.synchronize()  # to clear while the GPU still computes has crashed drivers
@@ -188,40 +193,76 @@ class MlxRunner:
     def _compute(self, tokens: Any, layers: list[Any]) -> Any:
         return self._model(tokens, cache=layers)
 
-    def _step(self, states: list[MlxState], tokens: Any) -> Any:
+    def _fill_together(self, parts: Sequence[Part[MlxState]]) -> None:
+        """Computes in one batch; shorter pieces are filled up at their ends with what is taken out again."""
+        lengths = [len(part.tokens) for part in parts]
+        padding = [max(lengths) - length for length in lengths]
+        layers = merge_layers([part.state.caches for part in parts])
+        if any(padding):
+            for layer in layers:
+                layer.prepare(lengths=lengths, right_padding=padding)
+        rows = [[*part.tokens, *[0] * more] for part, more in zip(parts, padding, strict=True)]
+        self._compute(mx.array(rows), layers)
+        mx.eval([layer.state for layer in layers])
+        if any(padding):
+            for layer in layers:
+                layer.finalize()
+        for row, part in enumerate(parts):
+            part.state.caches = [layer.extract(row) for layer in layers]
+            mx.eval([layer.state for layer in part.state.caches])
+            part.state.length += lengths[row]
+
+    def _choose(self, states: Sequence[MlxState], tokens: Any, draws: Sequence[Draw]) -> Any:
+        """Chooses the next token of each; of those that are ahead it is known already."""
+        for state in self._ahead.others(states):
+            self._settle(state)
+        late = [at for at, state in enumerate(states) if state not in self._ahead]
+        if not late:
+            return self._ahead.take(states)
+        ahead = [state for state in states if state in self._ahead]
+        coming = [states[at] for at in late]
+        batch = Batch() if ahead else self._batch
+        for state in coming if ahead else ():
+            self._batch.part(state)
+        logits = self._step(coming, tokens if not ahead else tokens[mx.array(late)], batch)
+        found = draw_tokens(logits, [draws[at] for at in late], [state.length for state in coming])
+        if not ahead:
+            return found
+        for state in coming:
+            batch.part(state)
+        known = self._ahead.take(ahead)
+        order = [*(at for at in range(len(states)) if at not in late), *late]
+        return mx.concatenate([known, found])[mx.array([order.index(at) for at in range(len(states))])]
+
+    def _step(self, states: Sequence[MlxState], tokens: Any, batch: Batch | None = None) -> Any:
         """Computes a token of each; gives scores, shape (states, rows), in their order."""
+        batch = self._batch if batch is None else batch
         if len(states) == 1:
-            self._batch.discard(states[0])
+            batch.part(states[0])
             return self._compute(tokens[:, None], states[0].caches)[:, -1]
-        order = self._batch.compose(states)
+        order = batch.compose(states)
         inputs = tokens[mx.array(order)] if order != sorted(order) else tokens
-        logits = self._compute(inputs[:, None], self._batch.caches)[:, -1]
+        logits = self._compute(inputs[:, None], batch.caches)[:, -1]
         if order == sorted(order):
             return logits
         return logits[mx.array([order.index(at) for at in range(len(states))])]
 
-    def _go_ahead(self, states: list[MlxState], chosen: Any, draws: list[Draw]) -> None:
+    def _go_ahead(self, states: Sequence[MlxState], chosen: Any, draws: Sequence[Draw]) -> None:
         """Begins with the next step, whose input nobody has read yet."""
         logits = self._step(states, chosen)
         following = draw_tokens(logits, draws, [state.length for state in states])
         mx.async_eval(following)
-        self._ahead = (states, following)
-
-    def _settle_ahead(self, state: MlxState | None = None) -> None:
-        """Takes back the step that was begun too early, if it is of a sequence, or at all."""
-        if self._ahead is None or (state is not None and not any(state is one for one in self._ahead[0])):
-            return
-        states, _ = self._ahead
-        self._ahead = None
-        if len(states) == 1:
-            cut_caches(states[0].caches, 1)
-        else:
-            self._batch.take_back()
+        self._ahead.put(states, following)
 
     def _settle(self, state: MlxState) -> None:
-        """Gives a sequence its own caches, as it is at rest now."""
-        self._settle_ahead(state)
+        """Gives a sequence its own caches, as it is at rest now: without the token that was begun too early."""
         self._batch.part(state)
+        if self._ahead.drop(state):
+            cut_caches(state.caches, 1)
+
+    def _settle_all(self) -> None:
+        for state in self._ahead.states:
+            self._settle(state)
 
 
 def _to_numpy(array: Any) -> Logits:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .mlx_library import caches
+from ..sequences.runner import Part
 
 
 @dataclass(eq=False, slots=True)
@@ -36,7 +36,7 @@ class Batch:
                 self.part(state)
         coming = [state for state in states if not any(state is one for one in self._states)]
         if coming:
-            merged = [_merge([state.caches[layer] for state in coming]) for layer in range(len(coming[0].caches))]
+            merged = merge_layers([state.caches for state in coming])
             if self.caches:
                 for mine, more in zip(self.caches, merged, strict=True):
                     mine.extend(more)
@@ -55,15 +55,6 @@ class Batch:
             state.caches = [layer.extract(at) for layer in self.caches]
             self._remove(at)
 
-    def discard(self, state: MlxState) -> None:
-        """As `part`, for a sequence that may be alone: the last one of a batch takes its caches along."""
-        self.part(state)
-
-    def take_back(self) -> None:
-        """Forgets the newest token of every sequence."""
-        for layer in self.caches:
-            _trim(layer, 1)
-
     def _find(self, state: MlxState) -> int | None:
         return next((at for at, one in enumerate(self._states) if one is state), None)
 
@@ -77,10 +68,18 @@ class Batch:
             layer.filter(keep)
 
 
-def _merge(layers: Sequence[Any]) -> Any:
-    return layers[0].merge(list(layers))  # a static method of each kind
+def merge_layers(caches_of: Sequence[list[Any]]) -> list[Any]:
+    """Makes caches over several sequences, one for each layer, of those that each has by itself."""
+    # A static method of each kind of cache.
+    return [layers[0].merge(list(layers)) for layers in zip(*caches_of, strict=True)]
 
 
-def _trim(layer: Any, count: int) -> None:
-    for one in layer.caches if isinstance(layer, caches.CacheList) else (layer,):
-        one.trim(count)
+def alike(parts: Sequence[Part[MlxState]]) -> list[list[Part[MlxState]]]:
+    """Groups pieces so that none is filled up to more than twice its length."""
+    groups: list[list[Part[MlxState]]] = []
+    for part in sorted(parts, key=lambda part: len(part.tokens)):
+        if groups and len(part.tokens) <= 2 * len(groups[-1][0].tokens):
+            groups[-1].append(part)
+        else:
+            groups.append([part])
+    return groups

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,14 @@ class Turn(Generic[S]):
     """Its newest token, which is not computed yet."""
     draw: Draw | None
     """How the runner may choose the next token by itself, if it can; None asks for the scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[S]):
+    """A piece of a prompt that is to be computed."""
+
+    state: S
+    tokens: Sequence[int]
 
 
 class Runner(Protocol[S]):
@@ -142,4 +150,17 @@ class Runner(Protocol[S]):
 
     def close(self) -> None:
         """Gives everything back."""
+        ...
+
+
+@runtime_checkable
+class PromptRunner(Runner[S], Protocol[S]):
+    """A runner that computes pieces of several prompts at once; the last token of each prompt is then computed by `decode`."""
+
+    def fill(self, parts: Sequence[Part[S]]) -> None:
+        """Computes tokens behind sequences, at once where that is quicker; nobody wants their scores.
+
+        Args:
+            parts: each of another sequence, with one token or more; each state is that much longer afterwards.
+        """
         ...

@@ -29,7 +29,7 @@ from ..sampling.sampler import Sampler
 from ..slices import Slices
 from ..words import WordQuestion, answer_words
 from .folder_vocabulary import FolderVocabulary, read_template
-from .runner import Logits, Runner, S, Turn
+from .runner import Logits, Part, PromptRunner, Runner, S, Turn
 from .sequence import Sequence
 from .states import States
 
@@ -68,6 +68,8 @@ class SequenceBackend(Generic[S]):
 
     def __init__(self, runner: Runner[S]) -> None:
         self._runner = runner
+        self._prompt_runner: PromptRunner[S] | None = runner if isinstance(runner, PromptRunner) else None
+        """Where it computes several prompts at once."""
         self._sequences: dict[int, Sequence[S]] = {}
         """By number, oldest first."""
         self._lock = threading.Lock()
@@ -155,14 +157,16 @@ class SequenceBackend(Generic[S]):
         """Computes a token for each sequence that is past its prompt, and a part of the prompts of the others."""
         outcome = StepOutcome()
         working = self._let_in()
-        answering = [sequence for sequence in working if sequence.answering]
-        prompts = [sequence for sequence in working if not sequence.answering]
+        answering = [sequence for sequence in working if self._is_due(sequence)]
+        prompts = [sequence for sequence in working if not self._is_due(sequence)]
         if prompts:
             self._compute_prompts(prompts, working, len(answering), outcome)
             if outcome.begun:
                 # Whoever waits for a long prompt is told at once where it comes from; the next step computes.
                 return outcome
         answering = [sequence for sequence in answering if sequence.number in self._sequences]
+        if self._prompt_runner is not None:
+            answering += [sequence for sequence in prompts if sequence.number in self._sequences and self._is_due(sequence)]
         if answering:
             self._compute_answers(answering, outcome)
         self._states.save_some(time.monotonic() + SAVE_FOR_S)
@@ -251,6 +255,7 @@ class SequenceBackend(Generic[S]):
     ) -> None:
         room = self._slices.size(answering) if answering else self._alone_tokens()
         began_s = time.perf_counter()
+        pieces: list[tuple[Sequence[S], int]] = []
         for sequence in self._slices.order(prompts, time.monotonic()):
             if room <= 0:
                 break
@@ -261,12 +266,19 @@ class SequenceBackend(Generic[S]):
                 outcome.begun.append(Begun(sequence.number, self._states.report(sequence)))
             if outcome.begun:
                 continue
-            count = min(room, sequence.pending)
+            count = min(room, sequence.pending if self._prompt_runner is None else sequence.pending - 1)
             if sequence.marks:
                 count = min(count, sequence.marks[0] - sequence.computed)
-            self._extend(sequence, count, outcome)
+            if count < 1:
+                continue
+            if self._prompt_runner is None:
+                self._extend(sequence, count, outcome)
+            else:
+                pieces.append((sequence, count))
             outcome.prefill_tokens += count
             room -= count
+        if self._prompt_runner is not None and pieces:
+            self._fill(self._prompt_runner, pieces, outcome)
         took_s = time.perf_counter() - began_s
         if outcome.prefill_tokens:
             outcome.compute_s += took_s
@@ -298,6 +310,28 @@ class SequenceBackend(Generic[S]):
         except Exception as error:
             self._lose(sequence, error, outcome)
 
+    def _fill(self, runner: PromptRunner[S], pieces: list[tuple[Sequence[S], int]], outcome: StepOutcome) -> None:
+        """Computes the next tokens of several prompts at once."""
+        parts = [
+            Part(sequence.state, sequence.tokens[sequence.computed : sequence.computed + count])
+            for sequence, count in pieces
+            if sequence.state is not None
+        ]
+        try:
+            runner.fill(parts)
+        except Exception as error:
+            for sequence, _ in pieces:
+                self._lose(sequence, error, outcome)
+            return
+        for sequence, _ in pieces:
+            self._states.reached(sequence)
+
+    def _is_due(self, sequence: Sequence[S]) -> bool:
+        """Whether the next token of a sequence is found by `decode`."""
+        if self._prompt_runner is None or not sequence.began:
+            return sequence.answering
+        return sequence.pending == 1 and sequence.state is not None
+
     def _compute_answers(self, answering: list[Sequence[S]], outcome: StepOutcome) -> None:
         turns = [
             Turn(sequence.state, sequence.tokens[-1], None if sequence.top_logprobs is not None else sequence.sampler.draw)
@@ -325,13 +359,13 @@ class SequenceBackend(Generic[S]):
                 self._lose(sequence, error, outcome)
 
     def _choose(self, sequence: Sequence[S], logits: Logits, outcome: StepOutcome) -> None:
-        if len(sequence.tokens) == sequence.prompt_tokens:
-            self._states.computed(sequence)
         token = sequence.sampler.choose(logits)
         self._add(sequence, token, outcome, logits)
 
     def _add(self, sequence: Sequence[S], token: int, outcome: StepOutcome, logits: Logits | None = None) -> None:
         vocabulary = self._vocabulary
+        if len(sequence.tokens) == sequence.prompt_tokens:
+            self._states.computed(sequence)
         sequence.tokens.append(token)
         if token in vocabulary.ends:
             outcome.tokens.append(Sampled(sequence.number, b"", end=True))

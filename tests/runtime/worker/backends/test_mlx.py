@@ -15,6 +15,7 @@ from tiny_folder import make_tiny_folder
 
 from impetus.runtime.request import Sampling
 from impetus.runtime.worker.backends.backend import LoadError
+from impetus.runtime.worker.sequences.runner import Part
 
 pytestmark = [
     pytest.mark.engine,
@@ -208,3 +209,22 @@ def test_an_unknown_architecture_and_damaged_files_are_refused_in_words(tiny: Pa
     (bare / "tokenizer.json").unlink()
     with pytest.raises(LoadError, match="tokenizer"):
         Player("mlx", bare)
+
+
+def test_pieces_of_several_prompts_are_computed_at_once(tiny: Path) -> None:
+    player = Player("mlx", tiny, prefix=kept_in(None))
+    runner, plain = player.backend._runner, open_numpy_llama(tiny)
+    prompts = [
+        list(player.backend.admit(ask(text)).token_ids)
+        for text in (LONG * 2, LONG + "More", LONG[:50], "Short one, but of some tokens")
+    ]
+    states = [runner.begin() for _ in prompts]
+    for share in (0.4, 0.9):
+        ends = [int(len(prompt) * share) for prompt in prompts]
+        runner.fill([Part(state, prompt[state.length : end]) for state, prompt, end in zip(states, prompts, ends, strict=True)])
+    for state, prompt in zip(states, prompts, strict=True):
+        scores = runner.extend(state, prompt[state.length :], "last")
+        assert state.length == len(prompt)
+        assert scores is not None
+        assert scores == pytest.approx(plain.scores(prompt), abs=2e-3)
+    player.close()
