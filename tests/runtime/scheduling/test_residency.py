@@ -121,15 +121,16 @@ async def test_a_model_that_does_not_fit_is_refused_with_the_arithmetic() -> Non
 
 
 async def test_the_next_load_does_not_wait_for_one_that_makes_room_where_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("impetus.runtime.engines.worker_process.LEAVE_S", 0.5)
+    monkeypatch.setattr("impetus.runtime.engines.worker_process.LEAVE_S", 20)
     async with residency(max_loaded=1) as watched:
         first = await watched.owner.load(A)
         assert first.pid is not None
-        # It cannot leave in good order.
+        # It cannot leave before it is let go.
         os.kill(first.pid, signal.SIGSTOP)
         await watched.owner.load(B)
         assert watched.states() == {"a": "unloading", "b": "ready"}
         assert first.alive
+        os.kill(first.pid, signal.SIGCONT)
         await watched.reached("a", "unloaded")
         assert not first.alive
 
