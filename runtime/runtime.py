@@ -30,8 +30,8 @@ from .frames import Stats
 from .home import Home
 from .journal import Journal, RequestRecord
 from .logbook import LogBook
-from .loopback import is_loopback
 from .made_aliases import FILE_NAME, MadeAlias, MadeAliases
+from .meant import find_meant, first_model, takes_common_names
 from .models import files
 from .models.adapter import AdapterFile
 from .models.download import Download, Downloads
@@ -48,7 +48,11 @@ from .scheduling.repeats import repeat_after_crash
 from .scheduling.residency import Residency
 from .scheduling.scheduler import Scheduler
 from .throughput import Throughput
+from .tuning.measured import FILE_NAME as SPEEDS
+from .tuning.measured import SpeedBook
+from .tuning.measured_watch import SpeedWatch
 from .tuning.plan import DraftModel, LoadPlan, has_gpu, plan_load
+from .tuning.speeds import KnownSpeeds
 from .tuning.wishes import NO_WISHES, LoadWishes
 
 log = logging.getLogger(__name__)
@@ -114,6 +118,8 @@ class Runtime:
             keep_alive_s=config.models.idle_unload_s or math.inf,
             choose=partial(choose_engine, prefer=config.engine.prefer),
         )
+        book = SpeedBook(home.state_dir / SPEEDS)
+        self._speeds = KnownSpeeds(book, profile=lambda: self.profile, choose_engine=self._name_engine)
         endpoint, rank = config.hub.endpoint or None, partial(rank_format, prefer=config.engine.prefer)
         self._hub = Hub(endpoint=endpoint, rank=rank)
         self._downloads = Downloads(models_dir, endpoint=endpoint, on_change=self._download_changed, rank=rank)
@@ -128,6 +134,7 @@ class Runtime:
         self._stack.push_async_callback(self._residency.close)
         self._stack.push_async_callback(asyncio.to_thread, self.monitor.stop)
         await self._stack.enter_async_context(self._downloads)
+        await self._stack.enter_async_context(SpeedWatch(self._speeds, self.journal, self._find_status))
         self.monitor.start()
         self._own(self._start(), name="start")
         return self
@@ -143,7 +150,10 @@ class Runtime:
         await self._stack.aclose()
 
     def statuses(self) -> tuple[ModelStatus, ...]:
-        """Every known model and what is done with it, sorted by id."""
+        """Every known model, what is done with it and how fast it is, sorted by id."""
+        return self._speeds.add_to(self._statuses())
+
+    def _statuses(self) -> tuple[ModelStatus, ...]:
         return tuple(
             replace(self._residency.status(model), planned_context_length=self._planned_contexts.get(model.id))
             for model in self._models
@@ -157,7 +167,8 @@ class Runtime:
         try:
             return self._names.resolve(model)
         except UnknownModel:
-            meant = self._find_meant() if is_common(model) and self._takes_common_names() else None
+            takes = is_common(model) and takes_common_names(self.config)
+            meant = find_meant(self.config, self.statuses(), self._names.resolve) if takes else None
             if meant is None:
                 raise
             return meant
@@ -373,7 +384,7 @@ class Runtime:
         self.profile, _ = await asyncio.gather(asyncio.to_thread(detector.detect), self.rescan())
         await self._plan_contexts()
         self._changed()
-        model_id = self._first_model() if self.config.models.load_at_start else None
+        model_id = first_model(self.config, self._models) if self.config.models.load_at_start else None
         if model_id is not None:
             try:
                 await self.load(model_id)
@@ -384,41 +395,6 @@ class Runtime:
         await asyncio.to_thread(self._made_aliases.write, name, alias)
         self._names.add_made(self._made_aliases.all)
         self._changed()
-
-    def _first_model(self) -> str | None:
-        """The configured model, else the one model there is, else the starter."""
-        if self.config.models.default:
-            return self.config.models.default
-        servable = [
-            model
-            for model in self._models
-            if model.problem is None and model.store != "builtin" and model.header.ability == "text"
-        ]
-        starters = [model for model in servable if model.store == "starter"]
-        if len(servable) == 1 or starters:
-            return (starters or servable)[0].id
-        return None
-
-    def _takes_common_names(self) -> bool:
-        server = self.config.server
-        return server.common_names == "on" or (server.common_names == "auto" and is_loopback(server.host))
-
-    def _find_meant(self) -> Model | None:
-        """The model that is meant by a name for any: the configured one, else the one in memory, else the one there is."""
-        try:
-            if self.config.models.default:
-                return self._names.resolve(self.config.models.default)
-            here = [
-                status.model
-                for status in self.statuses()
-                if status.state in {"ready", "loading"} and status.model.header.ability == "text"
-            ]
-            if here:
-                return here[0] if len(here) == 1 else None
-            first = self._first_model()
-            return None if first is None else self._names.resolve(first)
-        except UnknownModel:
-            return None
 
     def _next_engine(self) -> EngineName | None:
         """The engine of a model that is not in memory; None where nothing is left to be loaded, or nothing is to stand by."""
@@ -439,9 +415,15 @@ class Runtime:
         self._planned_contexts = await asyncio.to_thread(plan)
 
     def _plan(self, model: Model, wishes: LoadWishes = NO_WISHES) -> LoadPlan:
-        engine = choose_engine(model.header, self.config.engine.prefer).engine or "llama"
+        engine = self._name_engine(model)
         config, draft = wishes.over(self.config), self._find_draft()
         return plan_load(model, self.profile, config, home=self.home, draft=draft, engine_name=engine)
+
+    def _find_status(self, model_id: str) -> ModelStatus | None:
+        return next((self._residency.status(model) for model in self._models if model.id == model_id), None)
+
+    def _name_engine(self, model: Model) -> str:
+        return choose_engine(model.header, self.config.engine.prefer).engine or "llama"
 
     def _find_draft(self) -> DraftModel | None:
         """Finds the model that guesses for others; None where the settings name none."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -15,13 +15,13 @@ from ...hw.chips import parse_brand
 from ...hw.profile import CapabilityProfile
 from ..formats.header import Header
 from ..frames import LoadOptions
+from ..models.model import Speed
 from .context import LEAST_CONTEXT
 from .footprint import CACHE_GRAIN, TYPICAL_KV_BYTES_PER_TOKEN, footprint
 from .load_plan import MODELS_SHARE
 from .predict_speed import NEWEST, EngineKind, Machine, WeightKind, Work, decode_ms, prefill_ms
 from .sequence_footprint import sequence_footprint
 
-Source = Literal["predicted", "measured"]
 _SPREAD: Final = (0.80, 1.25)
 """Nine of ten published speeds lie in this range around their prediction."""
 _WIDE_SPREAD: Final = (0.65, 1.40)
@@ -37,21 +37,6 @@ _DISK_GBS_LARGER: Final = (3.0, 6.5)
 _PLAIN: Final = frozenset({"F32", "F16", "BF16", "F64"})
 _TYPICAL_HEAD: Final = 128
 _ENGINES: Final[Mapping[str, EngineKind]] = {"llama": "llama.cpp", "mlx": "mlx"}
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """Tokens per second, with the range it is expected in."""
-
-    tps: float
-    low_tps: float
-    high_tps: float
-    source: Source = "predicted"
-
-    @classmethod
-    def measured(cls, tps: float) -> Speed:
-        """A speed that needs no range."""
-        return cls(tps, tps, tps, "measured")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +85,7 @@ def predict(
         headroom: what heat and low-power mode leave of the speed, 0 to 1.
         options: how it will be held; None is as usual, for one conversation.
     """
-    machine, reasons = to_machine(profile)
-    work = to_work(header, engine_name)
-    if work is None:
-        reasons = (*reasons, "the model does not say how many of its weights a token takes")
-    decode = prefill = None
-    if machine is not None and work is not None:
-        spread = _WIDE_SPREAD if reasons else _SPREAD
-        decode = _speed(1000 * headroom / decode_ms(machine, work, context), spread)
-        prefill = _prefill(machine, work, max(1, context), headroom, spread)
+    decode, prefill, reasons = predict_speeds(profile, header, context, engine_name=engine_name, headroom=headroom)
     held = options or LoadOptions(max_sequences=1)
     budget = budget_bytes(profile)
     return Prediction(
@@ -121,6 +98,21 @@ def predict(
         load_s=_load_s(profile, header),
         reasons=reasons,
     )
+
+
+def predict_speeds(
+    profile: CapabilityProfile | None, header: Header, context: int, *, engine_name: str = "llama", headroom: float = 1.0
+) -> tuple[Speed | None, Speed | None, tuple[str, ...]]:
+    """Predicts decode and prefill, and says what was assumed or why there is no prediction; arguments as of `predict`."""
+    machine, reasons = to_machine(profile)
+    work = to_work(header, engine_name)
+    if work is None:
+        reasons = (*reasons, "the model does not say how many of its weights a token takes")
+    if machine is None or work is None:
+        return None, None, reasons
+    spread = _WIDE_SPREAD if reasons else _SPREAD
+    decode = _speed(1000 * headroom / decode_ms(machine, work, context), spread)
+    return decode, _prefill(machine, work, max(1, context), headroom, spread), reasons
 
 
 def to_machine(profile: CapabilityProfile | None) -> tuple[Machine | None, tuple[str, ...]]:

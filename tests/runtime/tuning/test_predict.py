@@ -3,49 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from mac_profiles import GIB, LLAMA_8B, M1_MAX, M4, mac
 
 from impetus.hw.profile import CapabilityProfile, Reading
-from impetus.runtime.formats.header import ActiveWeights, Header, KvLayout
 from impetus.runtime.tuning.predict import predict
-
-GIB = 1024**3
-LLAMA_8B = Header(
-    format="gguf",
-    size_bytes=4_920_000_000,
-    architecture="llama",
-    quantization="Q4_K_M",
-    parameters=8_030_000_000,
-    layers=32,
-    embedding_length=4096,
-    heads=32,
-    kv_heads=8,
-    head_dim=128,
-    context_length=131_072,
-    vocabulary_size=128_256,
-    feed_forward_length=14336,
-    kv_bytes_per_token=131_072,
-    kv_layout=KvLayout(width=65_536, head_lengths=(128,)),
-    active=ActiveWeights(4_620_000_000, 7_500_000_000),
-)
-
-
-def mac(chip: str, cores: int, bandwidth: float, gib: int, tier: str, generation: int | None = None) -> CapabilityProfile:
-    return CapabilityProfile(
-        host="mac",
-        system="macOS 26.0",
-        architecture="arm64",
-        chip=Reading(chip, "test"),
-        generation=Reading(generation, "test") if generation else None,
-        tier=Reading(tier, "test"),
-        gpu_cores=Reading(cores, "test"),
-        memory_bytes=Reading(gib * GIB, "test"),
-        memory_bandwidth_gbs=Reading(bandwidth, "test"),
-        working_set_bytes=Reading(int(gib * GIB * 0.75), "test"),
-    )
-
-
-M4 = mac("Apple M4", 10, 120, 16, "Base", 4)
-M1_MAX = mac("Apple M1 Max", 32, 400, 64, "Max", 1)
 
 
 @pytest.mark.parametrize(("profile", "published"), [(M4, 20.87), (M1_MAX, 46.2)])
