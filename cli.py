@@ -20,6 +20,7 @@ from .runtime.config import Config
 from .runtime.errors import ConfigError, ImpetusError, InvalidRequest
 from .runtime.home import Home, find_config, find_home
 from .runtime.logbook import LogBook
+from .runtime.models.model import Speed
 
 LOOK_S = 0.25
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -163,10 +164,12 @@ def _start_log(config: Config, *, to_stderr: bool) -> LogBook:
 
 def _ls(invocation: Invocation) -> int:
     from .runtime.models.listing import ModelLine
-    from .runtime.opening import open_registry
+    from .runtime.models.model import ModelStatus
+    from .runtime.opening import open_registry, read_speeds
 
     models = open_registry(invocation.config, invocation.home, os.environ).scan()
-    lines = [ModelLine.of(model) for model in models]
+    speeds = read_speeds(invocation.config, invocation.home)
+    lines = [ModelLine.of(status) for status in speeds.add_to([ModelStatus(model) for model in models])]
     if invocation.options.json:
         _write_json(lines)
         return 0
@@ -176,12 +179,13 @@ def _ls(invocation: Invocation) -> int:
             line.format,
             line.quantization or "?",
             _gigabytes(line.size_bytes),
+            _speed(line.decode),
             line.store,
             line.problem or "",
         )
         for line in lines
     ]
-    _write_table(("MODEL", "FORMAT", "QUANT", "SIZE", "WHERE", "PROBLEM"), rows)
+    _write_table(("MODEL", "FORMAT", "QUANT", "SIZE", "TOK/S", "WHERE", "PROBLEM"), rows)
     return 0
 
 
@@ -340,6 +344,13 @@ def _write_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Non
     widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
     for row in (heads, *rows):
         sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
+
+
+def _speed(speed: Speed | None) -> str:
+    """A prediction as a range with a mark, a measurement as a number."""
+    if speed is None:
+        return "?"
+    return f"{speed.tps:.0f}" if speed.source == "measured" else f"~{speed.low_tps:.0f}-{speed.high_tps:.0f}"
 
 
 def _gigabytes(size_bytes: int) -> str:

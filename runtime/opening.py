@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from ..hw.detector import HardwareDetector
+from ..hw.override import to_override
 from ..hw.probes.choose import choose_probe
+from ..hw.profile import CapabilityProfile
 from .config import Config
-from .engines.choice import explain_problem, rank_format
+from .engines.choice import choose_engine, explain_problem, rank_format
 from .home import Home
 from .logbook import LogBook
 from .models.header_cache import FILE_NAME, HeaderCache
@@ -16,6 +19,9 @@ from .models.model import Model
 from .models.registry import ECHO, SCRIPTED, Registry
 from .models.stores import FolderStore, HuggingFaceStore, StarterStore, Store
 from .runtime import Runtime
+from .tuning.measured import FILE_NAME as SPEEDS
+from .tuning.measured import SpeedBook
+from .tuning.speeds import KnownSpeeds
 
 FEW_CORES = 4
 SHORT_SPIN = "1500"
@@ -80,6 +86,23 @@ def open_registry(config: Config, home: Home, environment: Mapping[str, str], *,
         rank=partial(rank_format, prefer=config.engine.prefer),
         headers=HeaderCache(home.cache_dir / FILE_NAME),
     )
+
+
+def read_profile(config: Config) -> CapabilityProfile:
+    """Reads what this machine is, with what the settings state of it; blocks."""
+    return HardwareDetector(choose_probe(), to_override(config.hardware.stated())).detect()
+
+
+def read_speeds(config: Config, home: Home) -> KnownSpeeds:
+    """Gives what is known of models' speeds on this machine; blocks."""
+    profile, prefer = read_profile(config), config.engine.prefer
+    speeds = KnownSpeeds(
+        SpeedBook(home.state_dir / SPEEDS),
+        profile=lambda: profile,
+        choose_engine=lambda model: choose_engine(model.header, prefer).engine or "llama",
+    )
+    speeds.read()
+    return speeds
 
 
 def huggingface_cache(environment: Mapping[str, str]) -> Path:

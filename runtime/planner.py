@@ -40,6 +40,10 @@ class Planner:
         """Chooses the engine, or says why there is none."""
         return choose_engine(model.header, self.config.engine.prefer)
 
+    def name_engine(self, model: Model) -> str:
+        """Names the engine that computes a model; the GGUF engine where none can."""
+        return self.choose(model).engine or "llama"
+
     def plan(self, model: Model, wishes: LoadWishes = NO_WISHES, budget_bytes: int | None = None) -> LoadPlan:
         """Plans a load, for no more than so many bytes where that is a number, else for the models' share of the memory."""
         return plan_load(
@@ -48,7 +52,7 @@ class Planner:
             wishes.over(self.config),
             home=self._home,
             draft=self._find_draft(),
-            engine_name=self.choose(model).engine or "llama",
+            engine_name=self.name_engine(model),
             budget_bytes=budget_bytes,
         )
 

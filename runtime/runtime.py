@@ -54,7 +54,11 @@ from .scheduling.residency import Residency
 from .scheduling.scheduler import Scheduler
 from .throughput import Throughput
 from .tuning.load_plan import has_gpu
+from .tuning.measured import FILE_NAME as SPEEDS
+from .tuning.measured import SpeedBook
+from .tuning.measured_watch import SpeedWatch
 from .tuning.memory_budget import MemoryBudget
+from .tuning.speeds import KnownSpeeds
 from .tuning.wishes import LoadWishes
 
 log = logging.getLogger(__name__)
@@ -130,6 +134,8 @@ class Runtime:
             pinned=lambda: self._names.find_ids(self.config.models.pinned),
         )
         self._governing = Governing(self.governors, self._residency, self.monitor)
+        book = SpeedBook(home.state_dir / SPEEDS)
+        self._speeds = KnownSpeeds(book, profile=lambda: self.profile, choose_engine=self._planner.name_engine)
         endpoint, rank = config.hub.endpoint or None, partial(rank_format, prefer=config.engine.prefer)
         self._hub = Hub(endpoint=endpoint, rank=rank)
         self._downloads = Downloads(models_dir, endpoint=endpoint, on_change=self._download_changed, rank=rank)
@@ -146,6 +152,7 @@ class Runtime:
         await self._stack.enter_async_context(self._downloads)
         self._stack.callback(self._governing.close)
         self._governing.open()
+        await self._stack.enter_async_context(SpeedWatch(self._speeds, self.journal, self._find_status))
         self.monitor.start()
         self._own(self._start(), name="start")
         return self
@@ -161,7 +168,10 @@ class Runtime:
         await self._stack.aclose()
 
     def statuses(self) -> tuple[ModelStatus, ...]:
-        """Every known model and what is done with it, sorted by id."""
+        """Every known model, what is done with it and how fast it is, sorted by id."""
+        return self._speeds.add_to(self._statuses())
+
+    def _statuses(self) -> tuple[ModelStatus, ...]:
         return tuple(
             replace(self._residency.status(model), planned_context_length=self._planned_contexts.get(model.id))
             for model in self._models
@@ -437,6 +447,9 @@ class Runtime:
             sample.memory_used_bytes,
             sum(sample.process_bytes.values()),
         )
+
+    def _find_status(self, model_id: str) -> ModelStatus | None:
+        return next((self._residency.status(model) for model in self._models if model.id == model_id), None)
 
     def _note(self, record: RequestRecord, batch: list[Event], counted: list[int]) -> None:
         """Counts a batch's tokens: one for each delta, and at a choice's end those that gave no text of their own."""

@@ -7,6 +7,8 @@ import time
 
 from rich.cells import cell_len, set_cell_size
 
+from ..runtime.models.model import Speed
+
 UNKNOWN = "unknown"
 NOTHING = "–"
 """Stands in a table where a value does not exist (yet)."""
@@ -45,6 +47,19 @@ def rate(tokens_per_s: float | None) -> str:
     if tokens_per_s is None:
         return NOTHING
     return f"{tokens_per_s:.0f}" if tokens_per_s >= 1000 else f"{tokens_per_s:.1f}"
+
+
+def speeds(decode: Speed, prefill: Speed | None) -> str:
+    """Shows how fast a model is; a prediction as a range, never as one number."""
+    parts = [f"writes {_speed(decode)}"] + ([f"reads {_speed(prefill)}"] if prefill is not None else [])
+    return f"{', '.join(parts)} tok/s ({decode.source})"
+
+
+def _speed(speed: Speed) -> str:
+    digits = 0 if speed.tps >= 10 else 1
+    if speed.source == "measured":
+        return f"{speed.tps:.{digits}f}"
+    return f"{speed.low_tps:.{digits}f} to {speed.high_tps:.{digits}f}"
 
 
 def count(value: int | None) -> str:

@@ -11,7 +11,7 @@ from ..hw.sample import Sample
 from ..runtime.frames import Stats
 from ..runtime.journal import RequestRecord
 from ..runtime.models.model import ModelStatus
-from .format import NOTHING, bar, clock, context, count, duration, parameters, percent, rate, size
+from .format import NOTHING, bar, clock, context, count, duration, parameters, percent, rate, size, speeds
 from .prefix_views import cached_share
 from .source import Download, ExtraPort, History
 from .widgets.engines import EngineCard
@@ -225,6 +225,8 @@ def model_facts(status: ModelStatus) -> tuple[tuple[str, str, str], ...]:
         ("model", " · ".join(part for part in shape if part), ""),
         ("file", f"{status.model.path} ({size(header.size_bytes)}, from {STORES[status.model.store]})", "dim"),
     ]
+    if status.decode is not None:
+        facts.append(("speed", speeds(status.decode, status.prefill), "dim"))
     if status.model.variant_of is not None:
         facts.append(("copy", f"of {status.model.variant_of}, which is served better here", "dim"))
     if header.format == "echo":

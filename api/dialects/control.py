@@ -15,7 +15,7 @@ from ...runtime.events import FinishReason, PrefixMiss
 from ...runtime.formats.header import Format
 from ...runtime.journal import RequestRecord, Stage
 from ...runtime.models.download import Download
-from ...runtime.models.model import ModelState, ModelStatus, StoreName
+from ...runtime.models.model import ModelState, ModelStatus, Speed, StoreName
 from ...runtime.scheduling.decisions import GovernorName, GovernorStatus, Kind
 from ...runtime.scheduling.governors import Governors
 from ...runtime.tuning.memory_budget import MemoryBudget
@@ -81,6 +81,10 @@ class ModelEntry(msgspec.Struct, frozen=True):
     """Whether it takes pictures."""
     variant_of: str | None
     """The same model in a form that is served better here; null for the best one, and the only one."""
+    decode: Speed | None
+    """How fast it writes: `measured` on this machine, or `predicted` for 4,096 tokens of context."""
+    prefill: Speed | None
+    """How fast it reads a prompt."""
 
 
 class RequestEntry(msgspec.Struct, frozen=True):
@@ -250,6 +254,8 @@ def to_model_entry(status: ModelStatus) -> ModelEntry:
         problem=model.problem,
         vision=model.projector is not None,
         variant_of=model.variant_of,
+        decode=status.decode,
+        prefill=status.prefill,
     )
 
 

@@ -9,8 +9,8 @@ from ..errors import FormatError
 from .ggml_types import FILE_TYPE_GUESSED, FILE_TYPES
 from .gguf_ability import read_ability
 from .gguf_memory import read_kv_layout
-from .gguf_part import CHAT_TEMPLATE, Array, GgufPart, read_part
-from .header import Header
+from .gguf_part import CHAT_TEMPLATE, Array, GgufPart, GroupName, Weights, read_part
+from .header import ActiveWeights, Header
 
 SHARD_NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
 """How llama.cpp names the parts of a split model, and finds them again."""
@@ -112,6 +112,7 @@ def _to_header(first: GgufPart, parts: list[GgufPart]) -> Header:
         shards=len(parts),
         kv_bytes_per_token=None if layout is None else _KV_NUMBER_BYTES * (layout.width + layout.window_width),
         kv_layout=layout,
+        active=_active(parts, integer("expert_count"), integer("expert_used_count")),
         feed_forward_length=integer("feed_forward_length"),
         rope_by_context=any(part.has_rope_factors for part in parts),
         rope_by_rows=f"{architecture}.rope.dimension_sections" in first.metadata,
@@ -119,6 +120,24 @@ def _to_header(first: GgufPart, parts: list[GgufPart]) -> Header:
         big_endian=first.big_endian,
         ability=read_ability(first, architecture),
     )
+
+
+def _active(parts: list[GgufPart], experts: int | None, used: int | None) -> ActiveWeights | None:
+    """Adds up what one token takes: the chosen experts, and the table of tokens only where it is the output too."""
+    parameters = sum(part.parameters for part in parts)
+    size_bytes = sum(sum(part.bytes_by_type.values()) for part in parts)
+    has_experts = any("experts" in part.groups for part in parts)
+    if has_experts and (not experts or not used or used > experts):
+        return None
+    idle: dict[GroupName, float] = {"experts": 1 - (used or 0) / (experts or 1), "rows": 1.0}
+    if any("output" in part.groups for part in parts):
+        idle["tokens"] = 1.0
+    for part in parts:
+        for name, share in idle.items():
+            group = part.groups.get(name, Weights())
+            parameters -= int(group.parameters * share)
+            size_bytes -= int(group.size_bytes * share)
+    return ActiveWeights(size_bytes, parameters, mixture=has_experts)
 
 
 def _quantization(first: GgufPart, parts: list[GgufPart]) -> str | None:

@@ -6,11 +6,11 @@ Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from struct import Struct
-from typing import BinaryIO, cast
+from typing import BinaryIO, Literal, cast
 
 from ..errors import FormatError
 from .ggml_types import TENSOR_TYPES
@@ -31,6 +31,13 @@ CHAT_TEMPLATE = "tokenizer.chat_template"
 """The key of the default one; others have a dot and a name behind it."""
 LONG_ROPE = "rope_factors_long"
 """Named so are the tensors of models whose rotation depends on the context's length."""
+GroupName = Literal["experts", "tokens", "rows", "output"]
+"""All experts of all layers; the table of tokens; tables of which a token takes just its row; the matrix for scores."""
+_GROUPS: Mapping[str, GroupName] = {
+    "token_embd.weight": "tokens",
+    "per_layer_token_embd.weight": "rows",
+    "output.weight": "output",
+}
 
 _VOCABULARY = "tokenizer.ggml.tokens"
 _GAP_KEYS = frozenset({"tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.prefix_token_id"})
@@ -61,6 +68,14 @@ Value = int | float | bool | str | Array | None
 
 
 @dataclass(frozen=True, slots=True)
+class Weights:
+    """A part of a model's tensors."""
+
+    parameters: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class GgufPart:
     """What one GGUF file says: a whole model, or one of its shards."""
 
@@ -75,6 +90,8 @@ class GgufPart:
     parameters: int
     bytes_by_type: Mapping[str, int]
     """How much data each tensor type has here."""
+    groups: Mapping[GroupName, Weights] = field(default_factory=dict["GroupName", "Weights"])
+    """What some tensors that not every token takes whole have together."""
     fills_gaps: bool = False
     """Whether its vocabulary has a token for what stands before a gap."""
     has_rope_factors: bool = False
@@ -137,6 +154,7 @@ class _Table:
     bytes_by_type: Mapping[str, int]
     data_bytes: int
     """How much data there has to be."""
+    groups: Mapping[GroupName, Weights]
 
 
 class _Parser:
@@ -201,6 +219,7 @@ class _Parser:
             tensors=tensors,
             parameters=table.parameters,
             bytes_by_type=table.bytes_by_type,
+            groups=table.groups,
             fills_gaps=self._fills_gaps or not _GAP_KEYS.isdisjoint(metadata),
             has_rope_factors=any(LONG_ROPE in name for name in table.names),
         )
@@ -250,6 +269,7 @@ class _Parser:
         names: set[str] = set()
         sizes: dict[str, int] = {}
         parameters = data_bytes = 0
+        groups: dict[GroupName, Weights] = {}
         for _ in range(count):
             name = self._read_text(LONGEST_KEY, "a tensor's name")
             if name in names:
@@ -271,7 +291,14 @@ class _Parser:
             sizes[label] = sizes.get(label, 0) + size
             parameters += elements
             data_bytes = max(data_bytes, offset + size)
-        return _Table(names, parameters, sizes, data_bytes)
+            if (group := _group(name)) is not None:
+                known = groups.get(group, Weights())
+                groups[group] = Weights(known.parameters + elements, known.size_bytes + size)
+        return _Table(names, parameters, sizes, data_bytes, groups)
+
+
+def _group(tensor: str) -> GroupName | None:
+    return "experts" if "_exps." in tensor else _GROUPS.get(tensor)
 
 
 def _shown(name: str) -> str:

@@ -27,6 +27,16 @@ class KvLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class ActiveWeights:
+    """What one token takes of a model's weights: all but tables that are only looked up in, and experts that are not chosen."""
+
+    size_bytes: int
+    parameters: int
+    mixture: bool = False
+    """Whether each token takes some experts of many."""
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """The facts of a model that can be read without loading it; None is what its bytes do not say."""
 
@@ -57,6 +67,8 @@ class Header:
     """What one token of context takes in the cache over all layers, at 16 bits a number."""
     kv_layout: KvLayout | None = None
     """More exactly; None where the format or the architecture is not known well enough."""
+    active: ActiveWeights | None = None
+    """None where the format or the architecture is not known well enough."""
     feed_forward_length: int | None = None
     """How wide a layer's inner half is; the widest where layers differ."""
     rope_by_context: bool = False

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ..errors import FormatError
+from .config_weights import count_weights
 from .folder import check_index, read_json, to_header, total_bytes
 from .header import Format, Header
 
@@ -90,6 +91,8 @@ def read_safetensors(folder: Path, files: Iterable[Path]) -> Header:
         for dtype, count in table.parameters_by_type.items():
             by_type[dtype] = by_type.get(dtype, 0) + count
     header = to_header(folder, kind, config, total_bytes(paths))
+    if (counted := count_weights(config)) is not None:
+        header = replace(header, active=counted.active(header.size_bytes), kv_layout=counted.kv_layout)
     bits = config.get("quantization")
     if mlx and isinstance(bits, dict):
         width = msgspec.convert(bits, dict[str, object]).get("bits")

@@ -7,7 +7,7 @@ from typing import Self
 import msgspec
 
 from ..formats.header import Format
-from .model import Model, StoreName
+from .model import ModelStatus, Speed, StoreName
 
 
 class ModelLine(msgspec.Struct, frozen=True):
@@ -27,11 +27,15 @@ class ModelLine(msgspec.Struct, frozen=True):
     """Why it cannot be served here; null where it can."""
     variant_of: str | None
     """The id of the same model in a form that is served better here; null for the best one, and the only one."""
+    decode: Speed | None
+    """How fast it writes: `measured` on this machine, or `predicted` for 4,096 tokens of context."""
+    prefill: Speed | None
+    """How fast it reads a prompt."""
 
     @classmethod
-    def of(cls, model: Model) -> Self:
+    def of(cls, status: ModelStatus) -> Self:
         """Gives the line of a model."""
-        header = model.header
+        model, header = status.model, status.model.header
         return cls(
             id=model.id,
             format=header.format,
@@ -44,4 +48,6 @@ class ModelLine(msgspec.Struct, frozen=True):
             path=str(model.path),
             problem=model.problem,
             variant_of=model.variant_of,
+            decode=status.decode,
+            prefill=status.prefill,
         )

@@ -13,6 +13,22 @@ ModelState = Literal["unloaded", "loading", "ready", "unloading", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
+class Speed:
+    """Tokens per second, with the range it is expected in."""
+
+    tps: float
+    low_tps: float
+    high_tps: float
+    source: Literal["predicted", "measured"] = "predicted"
+    """`measured`: of runs on this machine; the range is empty then."""
+
+    @classmethod
+    def measured(cls, tps: float) -> Speed:
+        """A speed that runs here had."""
+        return cls(tps, tps, tps, "measured")
+
+
+@dataclass(frozen=True, slots=True)
 class Projector:
     """A file beside a model that turns pictures into what the model takes."""
 
@@ -69,6 +85,11 @@ class ModelStatus:
     """Whether it is known to think before it answers, while it is loaded."""
     planned_context_length: int | None = None
     """What it would be loaded with now; None where nobody planned it."""
+
+    decode: Speed | None = None
+    """How fast it writes, measured or predicted; None where neither can be told."""
+    prefill: Speed | None = None
+    """The same of reading a prompt."""
 
     @property
     def served_context_length(self) -> int | None:

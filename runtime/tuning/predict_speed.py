@@ -1,10 +1,10 @@
 """How long a token takes on Apple Silicon: a few physical terms, with constants fitted to published speeds.
 
-A token that is written reads all active weights and the context's keys and values once, computes on them, and starts some dozens
-of kernels in each layer. A prompt's tokens share the reading, so that computing is what they wait for.
+A token that is written reads all active weights and the context's keys and values once, computes on them, and starts some
+dozens of kernels in each layer. A prompt's tokens share the reading, so that computing is what they wait for.
 
-The constants are those that `tests/benchmarks/fit_predict.py` finds, from speeds published between 2023 and 2026 for llama.cpp and
-MLX; it also says how large the errors are on chips, models and sources that were left out of the fit.
+The constants are those that `tests/benchmarks/fit_predict.py` finds, from speeds published between 2023 and 2026 for llama.cpp
+and MLX; it also says how large the errors are on chips, models and sources that were left out of the fit.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
     .venv/bin/python tests/benchmarks/fit_predict.py ROWS.json [--hold 0.2]
 
-ROWS.json is what predict_published.py takes; without it the few rows of the tests are. Logarithms of constants are fitted to logarithms of times by a robust least-squares fit
-that begins at the constants in the package and holds them there with this weight; the least leak into what is left out has a low one. Errors in percent,
-median / 90th percentile: of all rows, then with each chip, model and source left out in turn.
+ROWS.json is what predict_published.py takes; without it the few rows of the tests are. Logarithms of constants are fitted
+to logarithms of times by a robust least-squares fit that begins at the constants in the package and holds them there with
+this weight; with a low one the least of what is left out leaks in by it. Errors in percent, median / 90th percentile: of
+all rows, then with each chip, model and source left out in turn.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     .venv/bin/python tests/benchmarks/predict_published.py ROWS.json [--json] [--worst 20]
 
-ROWS.json is `{"rows": [...]}` or a list; each row has chip, gpu (cores), bw (GB/s), engine, model, quant, active_b (1e9 parameters that
-a token takes), layers, read_bytes (of weights a token), kv_per_tok (bytes), ctx (mean tokens of context), pp_n (tokens of prompt) and
-what was published: tg and pp (tokens per second). What is missing is derived where that is possible; else the prediction is null.
-Without a file, the few rows beside this program are taken. Errors are |predicted / published - 1| in percent.
+ROWS.json is `{"rows": [...]}` or a list; each row has chip, gpu (cores), bw (GB/s), engine, model, quant, active_b (1e9
+parameters that a token takes), layers, read_bytes (of weights a token), kv_per_tok (bytes), ctx (mean tokens of context),
+pp_n (tokens of prompt) and what was published: tg and pp (tokens per second). What is missing is derived where that is
+possible; else the prediction is null. Without a file, the few rows of the tests are taken. Errors are |predicted /
+published - 1| in percent.
 """
 
 from __future__ import annotations

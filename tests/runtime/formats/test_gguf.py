@@ -20,7 +20,7 @@ from impetus.runtime.errors import FormatError
 from impetus.runtime.formats.ggml_types import FILE_TYPES, TENSOR_TYPES
 from impetus.runtime.formats.gguf import read_gguf
 from impetus.runtime.formats.gguf_part import MOST_STRINGS, parse_part
-from impetus.runtime.formats.header import Header, KvLayout
+from impetus.runtime.formats.header import ActiveWeights, Header, KvLayout
 
 
 class CountingFile(io.RawIOBase):
@@ -77,6 +77,7 @@ def test_the_starter_model_is_read_whole_from_its_first_two_megabytes() -> None:
         has_chat_template=True,
         kv_bytes_per_token=2 * 2 * 30 * 3 * 64,
         kv_layout=KvLayout(width=2 * 30 * 3 * 64, head_lengths=(64,)),
+        active=ActiveWeights(96_576_768, 134_515_008),
         feed_forward_length=1536,
         version=3,
     )
@@ -110,9 +111,25 @@ def test_every_version_in_either_byte_order_says_the_same(
         has_chat_template=True,
         kv_bytes_per_token=2 * 2 * 2 * 2 * 16,
         kv_layout=KvLayout(width=2 * 2 * 2 * 16, head_lengths=(16,)),
+        active=ActiveWeights((64 * 5 + 64 * 64) // 32 * 18 + 64 * 4, 64 * 5 + 64 * 64 + 64),
         version=version,
         big_endian=big_endian,
     )
+
+
+def test_a_token_takes_the_chosen_experts_and_only_its_row_of_a_table(read: Callable[[bytes], Header]) -> None:
+    tensors = (
+        ("token_embd.weight", (64, 5), Q4_0),
+        ("blk.0.ffn_up_exps.weight", (64, 64, 8), Q4_0),
+        ("blk.0.w", (64, 64), Q4_0),
+    )
+    mixture = {**LLAMA, "llama.expert_count": 8, "llama.expert_used_count": 2}
+    chosen, dense, table = 2 * 64 * 64, 64 * 64, 64 * 5
+    tied = read(make_gguf(mixture, tensors)).active
+    assert tied == ActiveWeights((chosen + dense + table) // 32 * 18, chosen + dense + table, mixture=True)
+    untied = read(make_gguf(mixture, (*tensors, ("output.weight", (64, 5), Q4_0)))).active
+    assert untied == tied
+    assert read(make_gguf(LLAMA, tensors)).active is None
 
 
 def test_a_file_of_the_format_s_own_writer_is_understood(tmp_path: Path) -> None:
