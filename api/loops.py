@@ -5,7 +5,7 @@ does so without end where its own instructions are longer than the context: what
 it has asked several times and its prompts got no shorter, it is told in words, as an answer, which ends its turn.
 
 A server that is busy says so by an error, and agents ask again a little later. Others give up after some seconds or minutes;
-Qwen Code never does, so that it is told in words after five minutes.
+Qwen Code never does, only rests for longer and longer between its bursts, so that it is told in words after some minutes.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ MOST_VAIN = 3
 """So many prompts in a row may be too long without being any shorter than one before."""
 MOST_CLIENTS = 64
 _SHORTER = 0.98
-BUSY_S = 300.0
+BUSY_S = 200.0
 """So long may an agent ask in vain whether there is room for it."""
-BUSY_PAUSE_S = 120.0
-"""Who did not ask for so long, has given up in between."""
+BUSY_PAUSE_S = 420.0
+"""Who did not ask for so long, has given up in between; Qwen Code rests for five minutes at most."""
 _LOOPING = ("opencode", "ai-sdk/")
 """How the user agents begin that shorten without end, in lower case."""
 
@@ -77,7 +77,8 @@ class Loops:
 
 def tell_busy(model: str, error: Overloaded) -> list[Event]:
     """Gives an answer that says that the server stays busy."""
-    text = f"The server has been too busy for this request for {BUSY_S / 60:.0f} minutes: {error.message} Try again later."
+    minutes = f"{BUSY_S / 60:.0f} minutes"
+    text = f"The server has been too busy for this request for more than {minutes}: {error.message} Try again later."
     return [Admitted(model, 0, 0), TextDelta(0, text), Finished(0, "stop", 0, len(text.split()))]
 
 

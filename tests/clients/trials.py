@@ -38,7 +38,7 @@ TRIALS = {
     "overflow-later": Trial((_WORK, {**_WORK, "fault": "overflow", "times": 1}, _WORK)),
     "unknown-model": Trial(model="no-such-model"),
     "busy-once": Trial(({**_WORK, "fault": "busy", "times": 1}, _WORK)),
-    "busy": Trial(({**_WORK, "fault": "busy"},)),
+    "busy": Trial(({**_WORK, "fault": "busy"},), limit_s=420),
     "crash-once": Trial(({**_WORK, "fault": "crash", "times": 1}, _WORK)),
     "crash": Trial(({**_WORK, "fault": "crash"},)),
     "slow": Trial(({**_WORK, "delay_s": SLOW_S}, _WORK), limit_s=SLOW_S + 120),
