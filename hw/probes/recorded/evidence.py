@@ -119,4 +119,4 @@ def _is_sane(name: str, value: Value) -> bool:
         return 0 <= value <= 100
     if name in _HEATS:
         return 15 <= value <= 130
-    return (0 < value if name in _NEVER_ZERO else 0 <= value) and value < 1 << 62
+    return (value > 0 if name in _NEVER_ZERO else value >= 0) and value < 1 << 62
