@@ -216,6 +216,53 @@ def test_a_comparison_with_another_machine_is_not_taken_for_this_one():
     assert report_of({"report": "Apple M1 Max is slower than Apple M2 Max here"})["brand"] is None
 
 
+def test_what_people_write_of_their_one_machine_is_taken():
+    report = report_of({"report": "MacBook Air (M2, 8-core CPU, 10-core GPU) on macOS 14.5 throttles, thermal state: heavy"})
+    facts = (report["brand"], report["gpu_cores"], report["fanless"], report["macos"], report["thermal_level"])
+    assert facts == ("Apple M2", 10, True, "14.5", "heavy")
+    assert report_of({"report": "my M1 Pro MacBook Pro"})["brand"] == "Apple M1 Pro"
+    assert report_of({"report": "10-core GPU against 40-core GPU"})["gpu_cores"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "levels"),
+    [
+        ("Antal kärnor: 8 (4 prestanda och 4 effektivitet)", [["Performance", 4], ["Efficiency", 4]]),
+        ("Общее количество ядер: 8 (4 производительности и 4 эффективности)", [["Performance", 4], ["Efficiency", 4]]),
+        ("核心總數：10（4 效能和 6 節能）", [["Performance", 4], ["Efficiency", 6]]),
+        ("총 코어 개수: 10(4 성능 및 6 효율)", [["Performance", 4], ["Efficiency", 6]]),
+        ("Cores: 12 (6 efficiency, 2 super and 4 performance)", [["Super", 2], ["Performance", 4], ["Efficiency", 6]]),
+        ("Toplam Çekirdek Sayısı: 8 (4 performans ve 4 verimlilik)", None),
+        ("Total Number of Cores: 8 (4 performance and 3 efficiency)", None),
+    ],
+)
+def test_kinds_of_cores_are_told_in_any_language(text, levels):
+    report = report_of({"system_profiler SPHardwareDataType": text})
+    assert report["levels"] == levels
+
+
+@pytest.mark.parametrize(
+    ("text", "gib"),
+    [
+        ("Memory: 16 GB", 16),
+        ("Mémoire : 18\u202fGo", 18),
+        ("Память: 24 ГБ", 24),
+        ("Memory: 1.5 TB", 1536),
+        ("Speicher: 1,5 TB", 1536),
+    ]
+    + [("Memory: 16 MB", None), ("Memory: GB", None), ("Memory: 0 GB", None), ("Memory: 1.13 GB", None)],
+)
+def test_sizes_of_memory_in_any_language(text, gib):
+    found = report_of({"system_profiler SPHardwareDataType": text})["memory_bytes"]
+    assert found == (gib * GIB if gib is not None else None)
+
+
+def test_a_control_group_limits_a_recorded_linux_too():
+    raw = {"/proc/meminfo": "MemTotal: 16384000 kB\n", "/sys/fs/cgroup/memory.max": "4294967296\n"}
+    assert report_of(raw)["memory_bytes"] == 4 * GIB
+    assert report_of({**raw, "/sys/fs/cgroup/memory.max": "max\n"})["memory_bytes"] == 16384000 * 1024
+
+
 def test_no_information_on_heat_is_not_nominal():
     text = "Note: No thermal warning level has been recorded\nNote: No performance warning level has been recorded\n"
     assert report_of({"pmset -g therm": text})["thermal_level"] is None

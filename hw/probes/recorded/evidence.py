@@ -103,6 +103,8 @@ class Evidence:
 
 _COUNTS: Final[Sequence[str]] = ("logical_cpus", "cpu_cores", "gpu_cores")
 _SIZES: Final[Sequence[str]] = ("memory_bytes", "working_set_bytes", "max_buffer_bytes")
+_NEVER_ZERO: Final[Sequence[str]] = ("gpu_mhz", "power_w", "gpu_power_w", "chip_power_w", "memory_used_bytes")
+_HEATS: Final[Sequence[str]] = ("temperature_c", "cpu_temp_avg", "gpu_temp_avg")
 _PERCENTS: Final[Sequence[str]] = ("gpu_percent", "battery_percent", "free_percent")
 
 
@@ -115,4 +117,6 @@ def _is_sane(name: str, value: Value) -> bool:
         return LEAST_MEMORY_BYTES <= value <= MOST_MEMORY_BYTES
     if name in _PERCENTS:
         return 0 <= value <= 100
-    return 0 <= value < 1 << 62
+    if name in _HEATS:
+        return 15 <= value <= 130
+    return (value > 0 if name in _NEVER_ZERO else value >= 0) and value < 1 << 62

@@ -26,7 +26,10 @@ def read_linux(label: str, text: str, found: Evidence) -> None:
         found.add("os", "Linux", label or "text", Rank.REPORT)
     _read_cpuinfo(text, found)
     memory = parsing.parse_memory_info(text)
-    found.add("memory_bytes", memory.get("MemTotal"), "/proc/meminfo", Rank.KERNEL)
+    found.add("memory_bytes", memory.get("MemTotal"), "/proc/meminfo", Rank.DRIVER)
+    limit = text.strip()
+    if label.endswith(("memory.max", "memory.limit_in_bytes")) and re.fullmatch(r"[0-9]{1,15}", limit):
+        found.add("memory_bytes", int(limit), "control group", Rank.KERNEL)
     if "SwapTotal" in memory and "SwapFree" in memory:
         found.add("swap_used_bytes", max(0, memory["SwapTotal"] - memory["SwapFree"]), "/proc/meminfo", Rank.KERNEL)
     found.add("memory_pressure", parsing.parse_pressure(text), "/proc/pressure/memory", Rank.KERNEL)

@@ -13,6 +13,7 @@ from .values import GIB, to_brand
 _CHIP: Final = r"[AM][0-9]{1,3}(?: (?:Pro|Max|Ultra))?"
 _BRAND: Final = re.compile(rf"\bApple {_CHIP}(?: \(Virtual\))?(?![\w.])(?! (?:Pr?|Ma?|Ul?t?r?)(?!\w))")
 _MACBOOK: Final = re.compile(rf"\b(?:Apple )?({_CHIP}) (MacBook (?:Air|Pro)|Mac mini|Mac Studio|iMac)\b")
+_NAMED: Final = re.compile(rf"\b(MacBook (?:Air|Pro)|Mac mini|Mac Studio|iMac)(?: with)? \(?(?:Apple )?({_CHIP})(?![\w.])")
 _MACOS: Final = re.compile(
     r"(?<!than )(?<!since )(?<!from )(?<!requires )(?<!before )(?<!after )(?<!until )"
     r"\bmacOS (?:[A-Z][a-z]+ ){0,2}([0-9]{1,2}\.[0-9]{1,3}(?:\.[0-9]{1,3})?)\b(?! or| and later|\+)"
@@ -40,11 +41,14 @@ def read_prose(text: str, found: Evidence) -> None:
     brands = {" ".join(brand.split()) for brand in _BRAND.findall(text)}
     if len(brands) == 1:
         found.add("brand", to_brand(brands.pop()), "text", Rank.PROSE)
-    macs = set(_MACBOOK.findall(text))
+    macs = set(_MACBOOK.findall(text)) | {(chip, name) for name, chip in _NAMED.findall(text)}
     if len(macs) == 1 and len(brands) < 2:
         chip, name = macs.pop()
         found.add("brand", f"Apple {chip}", "text", Rank.PROSE)
         found.add("model_name", name, "text", Rank.PROSE)
+    for what, fact in (("GPU", "gpu_cores"), ("CPU", "cpu_cores")):
+        counts = set(re.findall(rf"\b([0-9]{{1,3}})-core {what}\b", text))
+        found.add(fact, int(counts.pop()) if len(counts) == 1 else None, "text", Rank.PROSE)
     versions = set(_MACOS.findall(text))
     if len(versions) == 1:
         found.add("macos", to_version(versions.pop()), "text", Rank.PROSE)

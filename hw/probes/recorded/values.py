@@ -13,7 +13,7 @@ GIB: Final = 1 << 30
 _MODEL: Final = re.compile(
     r"(?:Mac|MacBook|MacBookPro|MacBookAir|Macmini|MacPro|iMac|iMacPro|VirtualMac|VMware|Parallels|ADP)[0-9]{1,3},[0-9]{1,3}"
 )
-_MEMORY: Final = re.compile(r"([0-9]{1,6})\s*(?:(G)(?:B|iB|o|t|b|Б)?|ГБ|(T)(?:B|iB|o|t|b)?|ТБ)")
+_MEMORY: Final = re.compile(r"([0-9]{1,6}(?:[.,][0-9]{1,2})?)\s*(?:(G)(?:B|iB|o|t|b|Б)?|ГБ|(T)(?:B|iB|o|t|b)?|ТБ)")
 _CORES: Final = re.compile(r"([0-9]{1,4})\s*\(([^()]{1,200})\)")
 _SPEED_STEMS: Final = (
     ("Super", ("super", "スーパー", "超级", "超級", "슈퍼", "супер")),
@@ -36,7 +36,21 @@ _SPEED_STEMS: Final = (
     ),
     (
         "Efficiency",
-        ("effi", "efic", "高効率", "効率", "能效", "節能", "效率", "효율", "энергоэфф", "эффектив", "energoo", "energi"),
+        (
+            "effi",
+            "efic",
+            "effek",
+            "高効率",
+            "効率",
+            "能效",
+            "節能",
+            "效率",
+            "효율",
+            "энергоэфф",
+            "эффектив",
+            "energoo",
+            "energi",
+        ),
     ),
 )
 
@@ -78,7 +92,8 @@ def parse_memory(text: str) -> int | None:
     match = _MEMORY.fullmatch(text.strip())
     if match is None:
         return None
-    return int(match[1]) * (GIB * 1024 if match[3] or "Т" in text else GIB) or None
+    size = float(match[1].replace(",", ".")) * (GIB * 1024 if match[3] or "Т" in text else GIB)
+    return to_memory(int(size)) or None
 
 
 def parse_core_counts(text: str, found: Evidence, source: str) -> bool:
