@@ -63,12 +63,11 @@ class Loops:
         first_s, last_s = self._refused.pop((client, model), (now_s, now_s))
         if now_s - last_s > BUSY_PAUSE_S:
             first_s = now_s
-        if now_s - first_s >= BUSY_S:
-            return True
         self._refused[client, model] = (first_s, now_s)
         if len(self._refused) > MOST_CLIENTS:
             self._refused.popitem(last=False)
-        return False
+        # From then on each of its questions is answered so: an agent may ask several at the same time.
+        return now_s - first_s >= BUSY_S
 
     def was_served(self, client: str, model: str) -> None:
         """Takes note that there was room for a client."""
