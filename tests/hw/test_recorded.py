@@ -249,8 +249,11 @@ def test_kinds_of_cores_are_told_in_any_language(text, levels):
         ("Память: 24 ГБ", 24),
         ("Memory: 1.5 TB", 1536),
         ("Speicher: 1,5 TB", 1536),
-    ]
-    + [("Memory: 16 MB", None), ("Memory: GB", None), ("Memory: 0 GB", None), ("Memory: 1.13 GB", None)],
+        ("Memory: 16 MB", None),
+        ("Memory: GB", None),
+        ("Memory: 0 GB", None),
+        ("Memory: 1.13 GB", None),
+    ],
 )
 def test_sizes_of_memory_in_any_language(text, gib):
     found = report_of({"system_profiler SPHardwareDataType": text})["memory_bytes"]
