@@ -291,6 +291,15 @@ def test_a_report_in_one_line_is_read_as_one_in_many():
     assert (report["levels"], report["ncpu"], report["macos"]) == ([["Super", 6], ["Performance", 12]], 18, "26.5.2")
 
 
+def test_reports_of_hardware_and_displays_may_be_one_text():
+    lines = ["Chip: Apple M4 Max", "Total Number of Cores: 16 (12 performance and 4 efficiency)", "Memory: 64 GB"]
+    lines += ["Chipset Model: Apple M4 Max", "Total Number of Cores: 40", "Metal Support: Metal 3"]
+    report = report_of({"system_profiler (excerpt)": lines})
+    assert (report["ncpu"], report["gpu_cores"], report["memory_bytes"]) == (16, 40, 64 * GIB)
+    intel = ["Chipset Model: AMD Radeon Pro 5300M", "Type: GPU", "VRAM (Total): 4 GB"]
+    assert report_of({"system_profiler SPDisplaysDataType": intel})["memory_bytes"] is None
+
+
 def test_an_intel_mac_is_told_in_german_too():
     lines = ["Hardware-Übersicht:", "", "  Modellname: Mac mini", "  Modell-Identifizierung: Macmini7,1"]
     lines += ["  Prozessortyp: Dual-Core Intel Core i5", "  Prozessorgeschwindigkeit: 1,4 GHz", "  Anzahl der Prozessoren: 1"]

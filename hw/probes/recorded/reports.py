@@ -59,8 +59,9 @@ def read_report(label: str, text: str, found: Evidence) -> None:
         for name, value in block.lines:
             if about_displays:
                 _read_gpu_cores(name, value, found)
-            if about_hardware or about_memory:
-                _read_hardware(name, value, found)
+            # Somebody may have put both reports together; what tells them apart is a bare count of cores.
+            if about_hardware or about_memory or about_displays:
+                _read_hardware(name, value, found, bare=about_hardware)
         if about_displays:
             _read_unkeyed(block.whole, found)
     if "Power" in label or "pmset" in label:
@@ -111,10 +112,10 @@ def _read_gpu_cores(name: str, value: str, found: Evidence) -> None:
         found.add("gpu_cores", int(value), SOURCE, Rank.REPORT)
 
 
-def _read_hardware(name: str, value: str, found: Evidence) -> None:
+def _read_hardware(name: str, value: str, found: Evidence, *, bare: bool) -> None:
     if parse_core_counts(value, found, SOURCE):
         return
-    if re.fullmatch(r"[0-9]{1,4}", value) and _CORE_WORDS.search(name) is not None and "(" not in name:
+    if bare and re.fullmatch(r"[0-9]{1,4}", value) and _CORE_WORDS.search(name) is not None and "(" not in name:
         found.add("cpu_cores", int(value), SOURCE, Rank.REPORT)
     if _NO_MEMORY.search(name) is None and _MEMORY_WORDS.search(name) is not None:
         found.add("memory_bytes", parse_memory(value), SOURCE, Rank.REPORT)
