@@ -17,8 +17,6 @@ TABLE: Final = "table of chips"
 RELATIVE: Final = "newest known chip of this tier"
 _WORKING_SET_SHARE: Final = 0.70
 """Of the memory; the system's own limit was seen between 0.67 and 0.91 of it, growing with the memory."""
-_logged: Final[set[str]] = set()
-"""Unknown chips that the log tells of already; each look at the machine would tell of it again."""
 
 
 class HardwareDetector:
@@ -27,6 +25,8 @@ class HardwareDetector:
     def __init__(self, probe: Probe, override: Override | None = None) -> None:
         self._probe = probe
         self._override = override
+        self._told_of: str | None = None
+        """The unknown chip that the log tells of already."""
 
     def detect(self) -> CapabilityProfile:
         """Reads the machine and adds what its chip's name implies.
@@ -49,15 +49,14 @@ class HardwareDetector:
         if facts is None:
             return _with_fan(profile, None)
         if not facts.known:
-            _tell_of_unknown(facts.name.name, profile)
+            self._tell_of_unknown(facts.name.name, profile)
         profile = _with_name(profile, facts.name)
         return profile if virtual or facts.name.virtual else _with_table(profile, facts)
 
-
-def _tell_of_unknown(name: str, profile: CapabilityProfile) -> None:
-    if name not in _logged:
-        _logged.add(name)
-        log.warning("%s is not in the table of chips; assuming a newer relative of what is: %s", name, profile)
+    def _tell_of_unknown(self, name: str, profile: CapabilityProfile) -> None:
+        if name != self._told_of:
+            self._told_of = name
+            log.warning("%s is not in the table of chips; assuming a newer relative of what is: %s", name, profile)
 
 
 def _with_name(profile: CapabilityProfile, name: chips.ChipName) -> CapabilityProfile:

@@ -9,7 +9,8 @@ from .linux import LinuxProbe
 from .macos_native import MacosProbe
 from .plain import PlainProbe
 from .probe import Probe
-from .recorded.probe import RecordedProbe, find_raw
+from .recorded.probe import RecordedProbe
+from .recorded.texts import find_raw
 from .replay import ReplayProbe
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..chips import name_of_soc
 from ..profile import CapabilityProfile, CpuLevel, Reading
-from ..sample import MemoryPressure, Sample
+from ..sample import Sample
 from ..thermal import worst
 from . import linux_parsing as parsing
 from .cgroups import Cgroups
@@ -83,45 +83,7 @@ class LinuxProbe:
         if self._slow_at_s is None or at_s - self._slow_at_s >= _SLOW_S:
             self._slow_at_s = at_s
             self._power = read_power_state(self._root)
-        memory = parsing.parse_memory_info(self._text("proc/meminfo"))
-        group = self._cgroups.find_memory_limit()
-        total, available = memory.get("MemTotal"), parsing.to_available(memory)
-        pressure = self._text("proc/pressure/memory")
-        origin = "/proc/meminfo MemTotal"
-        if group is not None and total is not None and group.limit_bytes < total:
-            origin = "control group"
-            total = group.limit_bytes
-            used = group.read_used_bytes()
-            left = max(0, total - used) if used is not None else None
-            available = min((each for each in (available, left, total) if each is not None), default=None)
-            pressure = group.read_pressure() or pressure
-        swap_total, swap_free = memory.get("SwapTotal"), memory.get("SwapFree")
-        stalled = parsing.parse_pressure(pressure)
-        heat, throttled = self._sensors.read_thermal_level(), self._sensors.read_throttled()
-        values = {
-            "memory_total_bytes": (total, origin),
-            "memory_used_bytes": (total - available if total is not None and available is not None else None, "/proc/meminfo"),
-            "memory_available_bytes": (available, "/proc/meminfo MemAvailable"),
-            "swap_used_bytes": (
-                max(0, swap_total - swap_free) if swap_total is not None and swap_free is not None else None,
-                "/proc/meminfo",
-            ),
-            "memory_pressure": (
-                stalled or _by_available(available, total),
-                "pressure stall information" if stalled is not None else "available memory",
-            ),
-            # The processor's own count of throttling knows what no trip point tells.
-            "thermal_level": (
-                worst([heat, "moderate" if throttled else None]),
-                "thermal zones" if not throttled else "throttling",
-            ),
-            "temperature_c": (self._sensors.read_temperature_c(), "hwmon, thermal zones"),
-            "power_w": (self._sensors.read_power_w(at_s), "powercap, hwmon"),
-            "fan_rpm": (self._sensors.read_fan_rpm(), "hwmon"),
-            "on_battery": (self._power.on_battery, "power_supply"),
-            "battery_percent": (self._power.battery_percent, "power_supply"),
-            "low_power_mode": (self._power.low_power_mode, "platform_profile"),
-        }
+        values = {**self._memory_load(), **self._heat_load(at_s), **self._power_source()}
         known: dict[str, Any] = {name: value for name, (value, _) in values.items() if value is not None}
         return Sample(
             at_s=at_s,
@@ -131,6 +93,53 @@ class LinuxProbe:
             estimated=tuple(name for name in ("memory_pressure", "thermal_level") if name in known),
             **known,
         )
+
+    def _memory_load(self) -> dict[str, tuple[int | str | None, str]]:
+        """Reads memory, swap and pressure, each with its source; within the group that limits us, if one does."""
+        memory = parsing.parse_memory_info(self._text("proc/meminfo"))
+        group = self._cgroups.find_memory_limit()
+        total, available = memory.get("MemTotal"), parsing.to_available(memory)
+        pressure, origin = self._text("proc/pressure/memory"), "/proc/meminfo MemTotal"
+        if group is not None and total is not None and group.limit_bytes < total:
+            total, origin = group.limit_bytes, "control group"
+            used = group.read_used_bytes()
+            left = max(0, total - used) if used is not None else None
+            available = min((each for each in (available, left) if each is not None), default=None)
+            pressure = group.read_pressure() or pressure
+        swap_total, swap_free = memory.get("SwapTotal"), memory.get("SwapFree")
+        swap = max(0, swap_total - swap_free) if swap_total is not None and swap_free is not None else None
+        stalled = parsing.parse_pressure(pressure)
+        judged = stalled or (parsing.to_pressure(available, total) if available is not None and total is not None else None)
+        return {
+            "memory_total_bytes": (total, origin),
+            "memory_used_bytes": (
+                max(0, total - available) if total is not None and available is not None else None,
+                "/proc/meminfo",
+            ),
+            "memory_available_bytes": (available, "/proc/meminfo MemAvailable"),
+            "swap_used_bytes": (swap, "/proc/meminfo"),
+            "memory_pressure": (judged, "pressure stall information" if stalled is not None else "available memory"),
+        }
+
+    def _heat_load(self, at_s: float) -> dict[str, tuple[float | str | None, str]]:
+        level, throttled = self._sensors.read_thermal_level(), self._sensors.read_throttled()
+        return {
+            # The processor's own count of throttling knows what no trip point tells.
+            "thermal_level": (
+                worst([level, "moderate" if throttled else None]),
+                "throttling" if throttled else "thermal zones",
+            ),
+            "temperature_c": (self._sensors.read_temperature_c(), "hwmon, thermal zones"),
+            "power_w": (self._sensors.read_power_w(at_s), "powercap, hwmon"),
+            "fan_rpm": (self._sensors.read_fan_rpm(), "hwmon"),
+        }
+
+    def _power_source(self) -> dict[str, tuple[float | bool | None, str]]:
+        return {
+            "on_battery": (self._power.on_battery, "power_supply"),
+            "battery_percent": (self._power.battery_percent, "power_supply"),
+            "low_power_mode": (self._power.low_power_mode, "platform_profile"),
+        }
 
     def _text(self, path: str) -> str:
         return read_text(self._root / path) or ""
@@ -223,7 +232,3 @@ def _read_affinity() -> frozenset[int]:
         return frozenset(os.sched_getaffinity(0))
     except (AttributeError, OSError):
         return frozenset()
-
-
-def _by_available(available: int | None, total: int | None) -> MemoryPressure | None:
-    return parsing.to_pressure(available, total) if available is not None and total is not None else None

@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from typing import Final
 
 import psutil
 
@@ -15,6 +16,8 @@ from ..sample import Sample
 from .processes import CpuUsage, read_resident_bytes
 
 log = logging.getLogger(__name__)
+
+_MEMORY: Final = ("memory_total_bytes", "memory_used_bytes", "memory_available_bytes")
 
 
 class PlainProbe:
@@ -45,6 +48,7 @@ class PlainProbe:
             memory_used_bytes=memory[0] - memory[1] if memory is not None else None,
             memory_available_bytes=memory[1] if memory is not None else None,
             process_bytes=read_resident_bytes(pids),
+            sources=dict.fromkeys(_MEMORY if memory is not None else (), "psutil"),
         )
 
 

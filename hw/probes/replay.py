@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -96,7 +96,8 @@ class ReplayProbe:
         except msgspec.MsgspecError as error:
             raise ValueError(f"{path} is no recording: {error}") from error
         self._clock = clock
-        self._profile = _to_profile(recording.profile, f"recording {path.stem}")
+        self._source = f"recording {path.stem}"
+        self._profile = _to_profile(recording.profile, self._source)
         self._samples = cycle(recording.samples or (RecordedSample(),))
 
     def read_profile(self) -> CapabilityProfile:
@@ -105,7 +106,7 @@ class ReplayProbe:
 
     def read_sample(self, pids: Sequence[int]) -> Sample:
         """Gives the next recorded moment, as if it were this one."""
-        return _to_sample(next(self._samples), self._clock(), pids)
+        return _to_sample(next(self._samples), self._clock(), pids, self._source)
 
 
 def _to_profile(recorded: RecordedProfile, source: str) -> CapabilityProfile:
@@ -133,9 +134,12 @@ def _to_profile(recorded: RecordedProfile, source: str) -> CapabilityProfile:
     )
 
 
-def _to_sample(recorded: RecordedSample, at_s: float, pids: Sequence[int]) -> Sample:
+def _to_sample(recorded: RecordedSample, at_s: float, pids: Sequence[int], source: str) -> Sample:
+    names = [name for name in RecordedSample.__struct_fields__ if name != "watched_bytes"]
+    known: dict[str, Any] = {name: value for name in names if (value := getattr(recorded, name)) is not None}
     return Sample(
         at_s=at_s,
         process_bytes=dict(zip(pids, recorded.watched_bytes, strict=False)),
-        **{name: getattr(recorded, name) for name in RecordedSample.__struct_fields__ if name != "watched_bytes"},
+        sources=dict.fromkeys(known, source),
+        **known,
     )

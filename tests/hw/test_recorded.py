@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from impetus.hw.detector import HardwareDetector
 from impetus.hw.probes.choose import open_recording
-from impetus.hw.probes.recorded.probe import RecordedProbe, find_raw
+from impetus.hw.probes.recorded.probe import RecordedProbe
+from impetus.hw.probes.recorded.texts import find_raw, split_transcript
 from impetus.hw.probes.replay import ReplayProbe
 from impetus.hw.report import to_report, to_rows
 
@@ -112,6 +113,14 @@ def test_every_fact_of_the_collection_is_concluded(path):
 
 
 RAW = [json.loads(path.read_text())["raw"] for path in (*OWN, *SHARED)]
+
+
+@pytest.fixture(autouse=True)
+def _no_reader_gives_up(monkeypatch):
+    def give_up(*arguments):
+        raise
+
+    monkeypatch.setattr("impetus.hw.probes.recorded.probe.log.exception", give_up)
 
 
 def check_sanity(report):
@@ -249,12 +258,55 @@ def test_kinds_of_cores_are_told_in_any_language(text, levels):
         ("Память: 24 ГБ", 24),
         ("Memory: 1.5 TB", 1536),
         ("Speicher: 1,5 TB", 1536),
-    ]
-    + [("Memory: 16 MB", None), ("Memory: GB", None), ("Memory: 0 GB", None), ("Memory: 1.13 GB", None)],
+        ("Memory: 16 MB", None),
+        ("Memory: GB", None),
+        ("Memory: 0 GB", None),
+        ("Memory: 1.13 GB", None),
+    ],
 )
 def test_sizes_of_memory_in_any_language(text, gib):
     found = report_of({"system_profiler SPHardwareDataType": text})["memory_bytes"]
     assert found == (gib * GIB if gib is not None else None)
+
+
+def test_a_terminals_transcript_is_parted_into_its_commands():
+    text = (
+        "$ sysctl -n machdep.cpu.brand_string\nApple M5\n\n$ sysctl -n hw.memsize\n34359738368\n\nada@air ~ % uname -m\narm64\n"
+    )
+    assert [label for label, _ in split_transcript(text)] == [
+        "sysctl -n machdep.cpu.brand_string",
+        "sysctl -n hw.memsize",
+        "uname -m",
+    ]
+    report = report_of({"terminal": text})
+    assert (report["brand"], report["memory_bytes"], report["architecture"]) == ("Apple M5", 32 * GIB, "arm64")
+    assert split_transcript("GPU idle residency:  91.51%\n 100 % sure\n") == []
+
+
+def test_a_report_in_one_line_is_read_as_one_in_many():
+    text = "- Machine: Model Name: MacBook Pro; Model Identifier: Mac17,6; Chip: Apple M5 Max; "
+    text += "Total Number of Cores: 18 (6 Super and 12 Performance); Memory: 128 GB\n- OS: macOS 26.5.2\n"
+    report = report_of({"environment": text})
+    assert (report["brand"], report["model"], report["memory_bytes"]) == ("Apple M5 Max", "Mac17,6", 128 * GIB)
+    assert (report["levels"], report["ncpu"], report["macos"]) == ([["Super", 6], ["Performance", 12]], 18, "26.5.2")
+
+
+def test_reports_of_hardware_and_displays_may_be_one_text():
+    lines = ["Chip: Apple M4 Max", "Total Number of Cores: 16 (12 performance and 4 efficiency)", "Memory: 64 GB"]
+    lines += ["Chipset Model: Apple M4 Max", "Total Number of Cores: 40", "Metal Support: Metal 3"]
+    report = report_of({"system_profiler (excerpt)": lines})
+    assert (report["ncpu"], report["gpu_cores"], report["memory_bytes"]) == (16, 40, 64 * GIB)
+    intel = ["Chipset Model: AMD Radeon Pro 5300M", "Type: GPU", "VRAM (Total): 4 GB"]
+    assert report_of({"system_profiler SPDisplaysDataType": intel})["memory_bytes"] is None
+
+
+def test_an_intel_mac_is_told_in_german_too():
+    lines = ["Hardware-Übersicht:", "", "  Modellname: Mac mini", "  Modell-Identifizierung: Macmini7,1"]
+    lines += ["  Prozessortyp: Dual-Core Intel Core i5", "  Prozessorgeschwindigkeit: 1,4 GHz", "  Anzahl der Prozessoren: 1"]
+    lines += ["  Gesamtanzahl der Kerne: 2", "  L3-Cache: 3 MB", "  Hyper-Threading Technologie: Aktiviert", "  Speicher: 4 GB"]
+    report = report_of({"system_profiler SPHardwareDataType": lines})
+    assert (report["supported"], report["architecture"], report["ncpu"]) == (False, "x86_64", 4)
+    assert (report["memory_bytes"], report["fanless"], report["estimated"]) == (4 * GIB, False, ["ncpu"])
 
 
 def test_a_control_group_limits_a_recorded_linux_too():

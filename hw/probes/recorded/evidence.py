@@ -109,7 +109,9 @@ _PERCENTS: Final[Sequence[str]] = ("gpu_percent", "battery_percent", "free_perce
 
 
 def _is_sane(name: str, value: Value) -> bool:
-    if isinstance(value, bool | str | tuple):
+    if isinstance(value, tuple):
+        return all(0 < level.cores <= MOST_CORES for level in value)
+    if isinstance(value, bool | str):
         return True
     if name in _COUNTS:
         return 0 < value <= MOST_CORES

@@ -9,8 +9,7 @@ Which program a text comes from is found out from the text, so a command may hav
 
 from __future__ import annotations
 
-import json
-import re
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar, cast
@@ -27,12 +26,13 @@ from .pairs import find_pairs, read_pairs, to_keys
 from .prose import read_label, read_prose
 from .reports import read_report
 from .sysctl_texts import find_keys, read_keys, without_disguise
+from .texts import split_transcript, to_text
 from .tools import read_model_anywhere, read_tools
+
+log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
-_LONGEST: Final = 2_000_000
-"""Of a text, in characters; what follows is not read."""
 _LOADS: Final = {
     "gpu_percent": "gpu_percent",
     "gpu_mhz": "gpu_mhz",
@@ -71,35 +71,30 @@ class RecordedProbe:
 def gather(raw: Mapping[str, object]) -> Evidence:
     """Notes everything that the texts of a recording say."""
     found = Evidence()
-    texts = [(normalize("NFKC", str(label)), _to_text(value)) for label, value in raw.items()]
+    whole = [(normalize("NFKC", str(label)), to_text(value)) for label, value in raw.items()]
+    texts = [*whole, *(part for _, text in whole for part in split_transcript(text))]
     keys: dict[str, str] = {}
     for label, text in texts:
         pairs = find_pairs(text)
         keys = {**keys, **without_disguise({**find_keys(label, text), **to_keys(pairs)}, found)}
-        read_pairs(pairs, found, label[:60] or "recording")
-    read_keys(keys, found)
+        _guard(read_pairs, pairs, found, label[:60] or "recording")
+    _guard(read_keys, keys, found)
     for label, text in texts:
-        read_report(label, text, found)
-        read_tools(label, text, found)
-        read_linux(label, text, found)
-        read_label(label, found)
+        for read in (read_report, read_tools, read_linux):
+            _guard(read, label, text, found)
+        _guard(read_label, label, found)
     for _, text in texts:
-        read_prose(text, found)
-        read_model_anywhere(text, found)
+        _guard(read_prose, text, found)
+        _guard(read_model_anywhere, text, found)
     return found
 
 
-def _to_text(value: object) -> str:
-    """Makes text of whatever stands in the recording: text, lines of it, or JSON that was kept as such."""
-    if isinstance(value, str):
-        text = value
-    elif isinstance(value, list) and all(isinstance(line, str) for line in cast("list[object]", value)):
-        text = "\n".join(cast("list[str]", value))
-    elif value is None:
-        text = ""
-    else:
-        text = json.dumps(value, ensure_ascii=False)
-    return normalize("NFKC", text[:_LONGEST].replace("\r\n", "\n").replace("\r", "\n"))
+def _guard(read: Callable[..., None], *arguments: object) -> None:
+    """Reads; a text that nobody thought of costs what it would have told, and a line in the log."""
+    try:
+        read(*arguments)
+    except Exception:
+        log.exception("%s cannot read a part of the recording", read.__name__)
 
 
 def to_profile(found: Evidence) -> CapabilityProfile:
@@ -267,25 +262,3 @@ def _memory_by_limit(chip: Reading[str] | None, limit: Reading[int] | None) -> R
         return None
     fitting = [size for size in memory_sizes(chip.value) if _LEAST_LIMIT_SHARE <= limit.value / size <= _MOST_LIMIT_SHARE]
     return Reading(fitting[0], "share that the GPU may hold", estimated=True) if len(fitting) == 1 else None
-
-
-def find_raw(text: bytes) -> Mapping[str, object] | None:
-    """Finds the raw texts of a recording; None where the file is no such recording.
-
-    Raises:
-        ValueError: it is no JSON object.
-    """
-    try:
-        decoded: object = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"is no recording: {error}") from error
-    if not isinstance(decoded, dict):
-        raise ValueError("is no recording: it holds no JSON object")  # noqa: TRY004
-    recording = cast("dict[str, object]", decoded)
-    for name in ("raw", "printed"):
-        raw = recording.get(name)
-        if isinstance(raw, dict):
-            return cast("dict[str, object]", raw)
-        if isinstance(raw, str):
-            return {"": raw}
-    return None if re.search(rb'"(?:profile|samples)"', text) is not None else recording

@@ -23,6 +23,10 @@ _MEMORY_WORDS: Final = re.compile(
 _NO_MEMORY: Final = re.compile(r"vram|cache|speed|type|slot|upgrade|manufacturer", re.IGNORECASE)
 _DISPLAYS: Final = re.compile(r"Chipset|SPDisplays|Metal|0x106b|sppci|GPU")
 _SYSTEM: Final = re.compile(r"macOS (?:[A-Z][a-z]+ ){0,2}([0-9]{1,2}(?:\.[0-9]{1,3}){1,2})(?: \([0-9A-Za-z]+\))?")
+_INTEL: Final = re.compile(r"(?:[A-Z][a-z]+-Core |[0-9]{1,2}-Core )?Intel (?:Core|Xeon)[ \w()-]{0,30}")
+_ENABLED: Final = frozenset(
+    {"Enabled", "Aktiviert", "Activé", "Activée", "Activado", "Activada", "Attivata", "有効", "已启用", "Включено"}
+)
 _UNKEYED: Final = re.compile(r"Chipset Model:?\s+(Apple [AM][0-9]{1,3}(?: (?:Pro|Max|Ultra))?)\b")
 _UNKEYED_CORES: Final = re.compile(r"Total Number of Cores:?\s+([0-9]{1,4})\b(?!\s*\()")
 
@@ -55,8 +59,9 @@ def read_report(label: str, text: str, found: Evidence) -> None:
         for name, value in block.lines:
             if about_displays:
                 _read_gpu_cores(name, value, found)
-            if about_hardware or about_memory:
-                _read_hardware(name, value, found)
+            # Somebody may have put both reports together; what tells them apart is a bare count of cores.
+            if about_hardware or about_memory or about_displays:
+                _read_hardware(name, value, found, bare=about_hardware)
         if about_displays:
             _read_unkeyed(block.whole, found)
     if "Power" in label or "pmset" in label:
@@ -72,9 +77,9 @@ def _blocks(text: str) -> Iterator[_Block]:
             block = _Block(line.strip())
             continue
         block.text.append(line)
-        match = _LINE.fullmatch(line)
-        if match is not None:
-            block.lines.append((match[1], match[2]))
+        # Somebody may have put the lines into one: "Model Identifier: Mac17,6; Chip: Apple M5 Max; …".
+        matches = (_LINE.fullmatch(part) for part in line.split("; "))
+        block.lines += [(match[1].rsplit(":", 1)[-1].strip(), match[2]) for match in matches if match is not None]
     yield block
 
 
@@ -94,10 +99,11 @@ def _read_identity(lines: Sequence[tuple[str, str]], found: Evidence) -> None:
             found.add("model_name", value, SOURCE, Rank.REPORT)
         version = _SYSTEM.fullmatch(value)
         found.add("macos", to_version(version[1]) if version is not None else None, SOURCE, Rank.REPORT)
-        if name == "Processor Name" and "Intel" in value:
+        if _INTEL.fullmatch(value) is not None:
             found.add("brand", value, SOURCE, Rank.TOOL)
             found.add("architecture", "x86_64", SOURCE, Rank.REPORT)
-        if name == "Processor Speed":
+        # Only Intel's reports tell a clock.
+        if name == "Processor Speed" or name.startswith(("Prozessorgeschw", "Vitesse du processeur")):
             found.add("architecture", "x86_64", SOURCE, Rank.TOOL)
 
 
@@ -106,14 +112,14 @@ def _read_gpu_cores(name: str, value: str, found: Evidence) -> None:
         found.add("gpu_cores", int(value), SOURCE, Rank.REPORT)
 
 
-def _read_hardware(name: str, value: str, found: Evidence) -> None:
+def _read_hardware(name: str, value: str, found: Evidence, *, bare: bool) -> None:
     if parse_core_counts(value, found, SOURCE):
         return
-    if re.fullmatch(r"[0-9]{1,4}", value) and _CORE_WORDS.search(name) is not None and "(" not in name:
+    if bare and re.fullmatch(r"[0-9]{1,4}", value) and _CORE_WORDS.search(name) is not None and "(" not in name:
         found.add("cpu_cores", int(value), SOURCE, Rank.REPORT)
     if _NO_MEMORY.search(name) is None and _MEMORY_WORDS.search(name) is not None:
         found.add("memory_bytes", parse_memory(value), SOURCE, Rank.REPORT)
-    if name.startswith("Hyper-Threading") and value == "Enabled":
+    if "Hyper-Threading" in name and value in _ENABLED:
         found.add("two_threads", True, SOURCE, Rank.REPORT)
 
 

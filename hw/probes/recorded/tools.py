@@ -100,8 +100,10 @@ def _read_metal(text: str, found: Evidence) -> None:
     limit = re.search(r"recommendedMaxWorkingSetSize(\s*)[=:]\s*([0-9]{1,15}(?:\.[0-9]{1,4})?)(?:\s*(MiB|MB|GB))?", text)
     if limit is not None:
         found.add("working_set_bytes", _limit_bytes(text, *limit.groups()), "Metal", Rank.DRIVER)
-    cores = re.search(r"GPU (?:core count|cores)\s*[:=]\s*([0-9]{1,4})\b", text, re.IGNORECASE)
-    found.add("gpu_cores", int(cores[1]) if cores is not None else None, "a tool", Rank.TOOL)
+    cores = re.search(
+        r"GPU (?:core count|cores)\s*[:=]\s*([0-9]{1,4})\b|\bGPU:\s*([0-9]{1,4})[ -]cores?\b", text, re.IGNORECASE
+    )
+    found.add("gpu_cores", int(cores[1] or cores[2]) if cores is not None else None, "a tool", Rank.TOOL)
 
 
 def _limit_bytes(text: str, spaces: str, number: str, unit: str | None) -> int | None:
@@ -135,17 +137,20 @@ def _read_kernel(label: str, text: str, found: Evidence) -> None:
 
 def _read_monitors(text: str, found: Evidence) -> None:
     """Notes the line that SiliconScope's `sscope` prints, and kinds of cores as "6 Super + 12 Performance"."""
-    levels = re.search(r"\b((?:[0-9]{1,3} (?:Super|Performance|Efficiency)(?: \+ |\b)){1,3})", text)
-    if levels is not None and "+" in levels[1]:
-        parts = re.findall(r"([0-9]{1,3}) (Super|Performance|Efficiency)", levels[1])
-        found.add("level_pairs", "/".join(f"{count} {name}" for count, name in parts), "a monitor", Rank.TOOL)
+    levels = re.search(
+        r"\b([1-9][0-9]{0,2} (?:Super|Performance)(?: \+ [1-9][0-9]{0,2} (?:Performance|Efficiency)\b){1,2})", text
+    )
+    found.add("level_pairs", levels[1].replace(" + ", "/") if levels is not None else None, "a monitor", Rank.TOOL)
     memory = re.search(r"\bMEM [0-9.]{1,8}/([0-9]{1,5}) GB\b", text)
     found.add("memory_bytes", int(memory[1]) << 30 if memory is not None else None, "a monitor", Rank.TOOL)
     gpu = re.findall(rf"\bGPU\s+{_PERCENT} @\s+([0-9]{{1,6}}) MHz", text)
     if gpu:
         found.add("gpu_percent", float(gpu[-1][0]), "a monitor", Rank.TOOL)
         found.add("gpu_mhz", float(gpu[-1][1]) or None, "a monitor", Rank.TOOL)
-    hot = [float(value) for value in re.findall(r"^\s*T[gpes]\S{2}\s+\[flt ?\]\s+(-?[0-9.]{1,6})", text, re.MULTILINE)]
+    hot = [
+        float(value)
+        for value in re.findall(r"^\s*T[gpes]\S{2}\s+\[flt ?\]\s+(-?[0-9]{1,4}(?:\.[0-9]{1,4})?)(?![\w.])", text, re.MULTILINE)
+    ]
     found.add("temperature_c", max((value for value in hot if 15 <= value <= 130), default=None), "SMC", Rank.TOOL)
 
 
