@@ -65,3 +65,8 @@ def divide_memory(profile: CapabilityProfile | None, *, models_percent: float = 
     if working_set.value < left:
         return MemoryBudget(total, base, system, working_set.value, buffer_bytes, "the GPU's limit")
     return MemoryBudget(total, base, system, left, buffer_bytes, "what base and system leave of the GPU's limit")
+
+
+def tell_size(size_bytes: int) -> str:
+    """Says a size in words, as "9.6 GiB" or "380 MiB"."""
+    return f"{size_bytes / GIB:.1f} GiB" if size_bytes >= GIB else f"{size_bytes >> 20} MiB"
