@@ -50,7 +50,7 @@ def wait_for(server: BoundedServer, *states: str) -> float:
 def fill(server: BoundedServer, prompts: int) -> int:
     """Computes prompts that begin differently; gives what is kept of them."""
     for number in range(prompts):
-        prompt = " ".join(str(number * 7919 + place) for place in range(350))
+        prompt = " ".join(str(number * 7919 + place) for place in range(200))
         server.post("/v1/completions", {"model": "one", "prompt": prompt, "max_tokens": 1})
     time.sleep(2.5)  # what ended is saved while nothing runs
     server.post("/v1/completions", {"model": "one", "prompt": "1", "max_tokens": 24})
@@ -62,7 +62,7 @@ def measure(group: Path, home: Path) -> dict[str, object]:
     """Runs it all once."""
     found = next(iter(StarterStore().find()))
     with bounded_server(group, home, SETTINGS, {"one.gguf": found.path}) as server:
-        before = fill(server, 4)
+        before = fill(server, 2)
         with run_in(group, "-c", HOG, "0.035"):
             pressed_s = wait_for(server, "warn", "critical")
             began_s = time.monotonic()
@@ -71,7 +71,7 @@ def measure(group: Path, home: Path) -> dict[str, object]:
             shrunk_s = time.monotonic() - began_s
             state, less = server.state(), server.prefix_bytes()
         recovered_s = wait_for(server, "normal")
-        again = fill(server, 4)
+        again = fill(server, 2)
         decisions = [str(one["text"]) for one in reversed(server.governors()["decisions"])]
     return {
         "kept_before_mib": before // MIB,
