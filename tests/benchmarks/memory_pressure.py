@@ -32,8 +32,9 @@ max_sequences = 2
 standby = false
 [cache]
 disk = false
-ram_mb = 120
+ram_mb = {ram_mib}
 """
+RAM_MIB = 64
 WAIT_S = 150.0
 
 
@@ -61,12 +62,12 @@ def fill(server: BoundedServer, prompts: int) -> int:
 def measure(group: Path, home: Path) -> dict[str, object]:
     """Runs it all once."""
     found = next(iter(StarterStore().find()))
-    with bounded_server(group, home, SETTINGS, {"one.gguf": found.path}) as server:
+    with bounded_server(group, home, SETTINGS.format(ram_mib=RAM_MIB), {"one.gguf": found.path}) as server:
         before = fill(server, 2)
         with run_in(group, "-c", HOG, "0.035"):
             pressed_s = wait_for(server, "warn", "critical")
             began_s = time.monotonic()
-            while server.prefix_bytes() > before // 3 and time.monotonic() - began_s < 10:
+            while server.prefix_bytes() > RAM_MIB * MIB // 4 and time.monotonic() - began_s < 10:
                 time.sleep(0.05)
             shrunk_s = time.monotonic() - began_s
             state, less = server.state(), server.prefix_bytes()
