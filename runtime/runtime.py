@@ -23,9 +23,10 @@ from ..hw.probes.probe import Probe
 from ..hw.profile import CapabilityProfile
 from .abilities import ability_for, check_ability
 from .config import AliasConfig, Config, TomlValue, write_setting
+from .counting import count_batch
 from .engines.choice import SLOWEST_FIRST, EngineName, choose_engine, rank_format
 from .errors import ImpetusError, InvalidRequest, UnknownModel
-from .events import Admitted, CallBegun, CallDelta, Event, Finished, PrefixReport, ReasoningDelta, TextDelta
+from .events import Event, PrefixReport
 from .frames import Stats
 from .home import Home
 from .journal import Journal, RequestRecord
@@ -338,7 +339,7 @@ class Runtime:
             counted = [0] * request.n
             async with aclosing(gate.guard(choices)) as batches:
                 async for batch in batches:
-                    self._note(record, batch, counted)
+                    count_batch(self.journal, self.throughput, record, batch, counted)
                     yield batch
 
     async def ask(
@@ -457,26 +458,6 @@ class Runtime:
 
     def _find_status(self, model_id: str) -> ModelStatus | None:
         return next((self._residency.status(model) for model in self._models if model.id == model_id), None)
-
-    def _note(self, record: RequestRecord, batch: list[Event], counted: list[int]) -> None:
-        """Counts a batch's tokens: one for each delta, and at a choice's end those that gave no text of their own."""
-        tokens = 0
-        for event in batch:
-            match event:
-                case TextDelta() | ReasoningDelta() | CallDelta():
-                    tokens += 1
-                    counted[event.index] += 1
-                case CallBegun():
-                    pass
-                case Finished():
-                    tokens += max(0, event.completion_tokens - counted[event.index])
-                    self.journal.end_choice(record, event)
-                case Admitted():
-                    self.journal.move(record, "prefill")
-                    self.journal.count_prompt(record, event.prompt_tokens)
-        if tokens:
-            self.journal.count_tokens(record, tokens)
-            self.throughput.note(record.model, tokens)
 
     def _changed(self) -> None:
         self.monitor.watch((os.getpid(), *self._residency.pids()))
