@@ -76,8 +76,10 @@ def _gpu_layers(header: Header, profile: CapabilityProfile | None, config: Engin
 def _batch(profile: CapabilityProfile | None, config: EngineConfig) -> tuple[int, str]:
     if config.batch_tokens:
         return config.batch_tokens, f"{config.batch_tokens} tokens of prompts in a step, as the settings say"
-    if profile is None or profile.gpu_cores is None or not _on_gpu(profile, config):
+    if not _on_gpu(profile, config):
         return CPU_BATCH_TOKENS, f"{CPU_BATCH_TOKENS} tokens of prompts in a step, which keep a CPU busy"
+    if profile is None or profile.gpu_cores is None:
+        return CPU_BATCH_TOKENS, f"{CPU_BATCH_TOKENS} tokens of prompts in a step, as the GPU's cores could not be counted"
     cores = profile.gpu_cores.value
     # A power of two: kernels have whole tiles then.
     batch = max(CPU_BATCH_TOKENS, min(MOST_BATCH_TOKENS, 1 << (cores * TOKENS_PER_CORE).bit_length() - 1))

@@ -52,5 +52,8 @@ def step_target(profile: CapabilityProfile | None, config: EngineConfig) -> tupl
 
 
 def has_gpu(profile: CapabilityProfile | None) -> bool:
-    """Whether the machine is known to have a GPU that engines compute on."""
-    return profile is not None and profile.gpu_cores is not None
+    """Whether the machine has a GPU that engines compute on: its cores were counted, or it is a Mac with a chip of Apple's."""
+    if profile is None or profile.gpu_cores is not None:
+        return profile is not None
+    virtual = profile.virtual_machine is not None and profile.virtual_machine.value
+    return profile.generation is not None and profile.system.startswith("macOS") and not virtual

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from impetus.hw.profile import CapabilityProfile, CpuLevel, Reading
@@ -44,6 +46,16 @@ def test_the_batch_follows_from_the_cores_of_the_gpu(gpu_cores: int | None, batc
     named = {choice.name: choice for choice in choices}
     assert named["GPU layers"].value == (0 if gpu_cores is None else 28)
     assert all(choice.why for choice in choices)
+
+
+def test_a_mac_whose_gpu_cores_were_not_counted_computes_on_its_gpu_and_a_virtual_one_does_not() -> None:
+    mac = replace(machine(("Super", 6), ("Performance", 12)), system="macOS 26.1", generation=Reading(5, "test"))
+    options, choices = choose_computing(HEADER, mac, EngineConfig())
+    named = {choice.name: choice for choice in choices}
+    assert (options.batch_tokens, named["GPU layers"].value) == (512, 28)
+    assert "could not be counted" in named["batch"].why
+    virtual = replace(mac, virtual_machine=Reading(True, "test"))
+    assert {choice.name: choice.value for choice in choose_computing(HEADER, virtual, EngineConfig())[1]}["GPU layers"] == 0
 
 
 def test_the_settings_win() -> None:
