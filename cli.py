@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,6 +22,10 @@ from .runtime.errors import ConfigError, ImpetusError, InvalidRequest
 from .runtime.home import Home, find_config, find_home
 from .runtime.logbook import LogBook
 from .runtime.models.model import Speed
+
+if TYPE_CHECKING:
+    from .hw.probes.probe import Probe
+    from .hw.profile import CapabilityProfile
 
 LOOK_S = 0.25
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -93,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     hardware = add("hardware", _hardware, "show what this machine is and how hard it works, each fact with its source")
     hardware.add_argument("--replay", type=Path, metavar="RECORDING", help="of the machine in a recording instead")
     hardware.add_argument("--json", action="store_true", help="as JSON")
+    plan = add("plan", _plan, "show how a model would be held here, and why: each decision with its reason")
+    plan.add_argument("model", metavar="ID")
+    plan.add_argument("--replay", type=Path, metavar="RECORDING", help="on the machine in a recording instead")
+    plan.add_argument("--json", action="store_true", help="as JSON")
     cache = add("cache", _cache_ls, "list or delete the computed prompts on the disk")
     actions = cache.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = actions.add_parser("ls", parents=[settings], help="list what is kept of each model")
@@ -268,10 +277,45 @@ def _doctor(invocation: Invocation) -> int:
 
 
 def _hardware(invocation: Invocation) -> int:
+    from .hw.report import to_report, to_rows
+
+    probe, profile = _read_machine(invocation)
+    sample = probe.read_sample(())
+    if invocation.options.replay is None:
+        time.sleep(LOOK_S)  # some figures are measured from look to look
+        sample = probe.read_sample(())
+    if invocation.options.json:
+        _write_json(to_report(profile, sample))
+    else:
+        _write_table(("FACT", "VALUE", "SOURCE"), to_rows(profile, sample))
+    return 0
+
+
+def _plan(invocation: Invocation) -> int:
+    from .runtime.naming import Names
+    from .runtime.opening import open_registry
+    from .runtime.planner import Planner
+
+    config = invocation.config
+    registry = open_registry(config, invocation.home, os.environ)
+    registry.scan()
+    names = Names(registry, config.aliases)
+    planner = Planner(config, invocation.home, names)
+    _, planner.profile = _read_machine(invocation)
+    report = planner.report(names.resolve(invocation.options.model))
+    if invocation.options.json:
+        _write_json(report)
+        return 0
+    rows = [(one.name, "–" if one.value is None else str(one.value), one.why) for one in report.decisions]
+    _write_table(("DECISION", "VALUE", "WHY"), rows)
+    return 0
+
+
+def _read_machine(invocation: Invocation) -> tuple[Probe, CapabilityProfile]:
+    """Reads this machine, or the one in the recording that the command names."""
     from .hw.detector import HardwareDetector
     from .hw.override import to_override
     from .hw.probes.choose import choose_probe, open_recording
-    from .hw.report import to_report, to_rows
 
     recording: Path | None = invocation.options.replay
     try:
@@ -282,16 +326,7 @@ def _hardware(invocation: Invocation) -> int:
         raise InvalidRequest(str(error)) from error
     # What is stated of this machine says nothing of a recorded one.
     override = to_override(invocation.config.hardware.stated()) if recording is None else None
-    profile = HardwareDetector(probe, override).detect()
-    sample = probe.read_sample(())
-    if recording is None:
-        time.sleep(LOOK_S)  # some figures are measured from look to look
-        sample = probe.read_sample(())
-    if invocation.options.json:
-        _write_json(to_report(profile, sample))
-    else:
-        _write_table(("FACT", "VALUE", "SOURCE"), to_rows(profile, sample))
-    return 0
+    return probe, HardwareDetector(probe, override).detect()
 
 
 def _server_url(invocation: Invocation) -> str:

@@ -61,7 +61,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int = 0
     prefill_threads: int = 0
     context_length: int = 0
-    batch_tokens: int = 512
+    batch_tokens: int = 0
     max_sequences: int = 16
     gpu_layers: int = -1
     kv_type: KvType = "auto"
@@ -329,7 +329,7 @@ _LEAST: dict[tuple[str, str], float] = {
     ("server", "store_max_responses"): 1, ("server", "store_max_mb"): 1, ("server", "store_max_days"): 0,
     ("models", "max_loaded"): 1, ("models", "idle_unload_s"): 0,
     ("engine", "threads"): 0, ("engine", "prefill_threads"): 0, ("engine", "context_length"): 0,
-    ("engine", "batch_tokens"): 1, ("engine", "max_sequences"): 1, ("engine", "gpu_layers"): -1,
+    ("engine", "batch_tokens"): 0, ("engine", "max_sequences"): 1, ("engine", "gpu_layers"): -1,
     ("engine", "step_target_ms"): 0, ("engine", "draft_tokens"): 1, ("engine", "load_timeout_s"): 1,
     ("cache", "ram_mb"): 0, ("cache", "disk_max_gb"): 0, ("cache", "disk_ttl_days"): 0,
     ("scheduler", "max_queue"): 0, ("scheduler", "long_prompt_tokens"): 0, ("memory", "models_percent"): 0,

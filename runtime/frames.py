@@ -55,6 +55,8 @@ class LoadOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     """For prefill; None is as `threads`."""
     batch_tokens: int = 512
     """The most prompt tokens in one step."""
+    micro_batch_tokens: int = 512
+    """As many of them as llama.cpp computes at a time."""
     max_sequences: int = 16
     slots: int | None = None
     """Sequences that the context memory is laid out for: running ones, ended ones that are kept, and one that moves between

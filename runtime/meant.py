@@ -1,17 +1,16 @@
-"""Which model is meant where none is named."""
+"""Which model is meant where nobody names one: at the start, and by the names that clients use for any."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-from .config import Config, ServerConfig
+from .config import Config
 from .errors import UnknownModel
 from .loopback import is_loopback
 from .models.model import Model, ModelStatus
-from .naming import Names
 
 
-def first_model(config: Config, models: Iterable[Model]) -> str | None:
+def first_model(config: Config, models: Sequence[Model]) -> str | None:
     """The configured model, else the one model there is, else the starter."""
     if config.models.default:
         return config.models.default
@@ -24,16 +23,17 @@ def first_model(config: Config, models: Iterable[Model]) -> str | None:
     return None
 
 
-def takes_common_names(server: ServerConfig) -> bool:
-    """Whether names that clients use for any model stand for the one that is meant."""
+def takes_common_names(config: Config) -> bool:
+    """Whether names of hosted models stand for the model that is here."""
+    server = config.server
     return server.common_names == "on" or (server.common_names == "auto" and is_loopback(server.host))
 
 
-def find_meant(config: Config, names: Names, models: Iterable[Model], statuses: Sequence[ModelStatus]) -> Model | None:
+def find_meant(config: Config, statuses: Sequence[ModelStatus], resolve: Callable[[str], Model]) -> Model | None:
     """The model that is meant by a name for any: the configured one, else the one in memory, else the one there is."""
     try:
         if config.models.default:
-            return names.resolve(config.models.default)
+            return resolve(config.models.default)
         here = [
             status.model
             for status in statuses
@@ -41,7 +41,7 @@ def find_meant(config: Config, names: Names, models: Iterable[Model], statuses: 
         ]
         if here:
             return here[0] if len(here) == 1 else None
-        first = first_model(config, models)
-        return None if first is None else names.resolve(first)
+        first = first_model(config, [status.model for status in statuses])
+        return None if first is None else resolve(first)
     except UnknownModel:
         return None

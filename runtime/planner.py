@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from ..hw.profile import CapabilityProfile
 from .config import Config
 from .engines.choice import EngineChoice, choose_engine
-from .errors import UnknownModel
+from .errors import UnknownModel, UnservableModel
 from .home import Home
 from .models.model import Model
 from .naming import Names
-from .tuning.load_plan import LoadPlan
-from .tuning.memory_budget import MemoryBudget, divide_memory
+from .tuning.load_plan import Choice, LoadPlan
+from .tuning.memory_budget import MemoryBudget, divide_memory, tell_size
 from .tuning.plan import DraftModel, plan_load
 from .tuning.wishes import NO_WISHES, LoadWishes
+
+
+class PlannedChoice(msgspec.Struct, frozen=True):
+    """One decision of a plan."""
+
+    name: str
+    value: str | int | float | bool | None
+    """None leaves it to the engine."""
+    why: str
+
+
+class PlanReport(msgspec.Struct, frozen=True):
+    """How a model would be held here, and why so."""
+
+    model: str
+    engine: str
+    needed_bytes: int
+    """Weights, context memory and scratch space, as estimated."""
+    budget_bytes: int | None
+    """What models may take together; None where the memory is unknown."""
+    fits: bool | None
+    decisions: list[PlannedChoice]
 
 
 class Planner:
@@ -54,6 +78,26 @@ class Planner:
             draft=self._find_draft(),
             engine_name=self.name_engine(model),
             budget_bytes=budget_bytes,
+        )
+
+    def report(self, model: Model) -> PlanReport:
+        """Says how a model would be held, decision by decision. Raises UnservableModel where no engine runs it."""
+        choice = self.choose(model)
+        if model.problem is not None or choice.engine is None:
+            raise UnservableModel(model.id, model.problem or choice.problem or "no engine runs it.")
+        plan, budget = self.plan(model), self.budget
+        choices = [Choice("engine", choice.engine, choice.reason or "no other runs it"), *plan.choices]
+        needs = f"{tell_size(plan.needed_bytes)} for weights, contexts and room to compute in"
+        if budget is not None:
+            needs += f"; models may take {tell_size(budget.models_bytes)} together ({budget.why})"
+        choices.append(Choice("memory", plan.needed_bytes, needs))
+        return PlanReport(
+            model.id,
+            choice.engine,
+            plan.needed_bytes,
+            None if budget is None else budget.models_bytes,
+            None if budget is None else plan.needed_bytes <= budget.models_bytes,
+            [PlannedChoice(one.name, one.value, one.why) for one in choices],
         )
 
     def _find_draft(self) -> DraftModel | None:

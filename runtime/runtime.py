@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from functools import partial
@@ -23,9 +23,10 @@ from ..hw.probes.probe import Probe
 from ..hw.profile import CapabilityProfile
 from .abilities import ability_for, check_ability
 from .config import AliasConfig, Config, TomlValue, write_setting
+from .counting import count_batch
 from .engines.choice import SLOWEST_FIRST, EngineName, choose_engine, rank_format
 from .errors import ImpetusError, InvalidRequest, UnknownModel
-from .events import Admitted, CallBegun, CallDelta, Event, Finished, PrefixReport, ReasoningDelta, TextDelta
+from .events import Event, PrefixReport
 from .frames import Stats
 from .home import Home
 from .journal import Journal, RequestRecord
@@ -53,7 +54,7 @@ from .scheduling.repeats import repeat_after_crash
 from .scheduling.residency import Residency
 from .scheduling.scheduler import Scheduler
 from .throughput import Throughput
-from .tuning.load_plan import has_gpu
+from .tuning.load_plan import Choice, LoadPlan, has_gpu
 from .tuning.measured import FILE_NAME as SPEEDS
 from .tuning.measured import SpeedBook
 from .tuning.measured_watch import SpeedWatch
@@ -112,7 +113,7 @@ class Runtime:
         self._made_aliases = MadeAliases(home.state_dir / FILE_NAME)
         self._models_dir = models_dir
         self._models: tuple[Model, ...] = ()
-        self._planned_contexts: dict[str, int | None] = {}
+        self._plans: dict[str, LoadPlan] = {}
         """What each model would be loaded with, by its id."""
         self._listeners: list[Callable[[], None]] = []
         self._scheduler = Scheduler(max_inside=config.scheduler.max_queue + config.engine.max_sequences)
@@ -173,7 +174,10 @@ class Runtime:
 
     def _statuses(self) -> tuple[ModelStatus, ...]:
         return tuple(
-            replace(self._residency.status(model), planned_context_length=self._planned_contexts.get(model.id))
+            replace(
+                self._residency.status(model),
+                planned_context_length=plan.options.context_length if (plan := self._plans.get(model.id)) else None,
+            )
             for model in self._models
         )
 
@@ -185,8 +189,8 @@ class Runtime:
         try:
             return self._names.resolve(model)
         except UnknownModel:
-            common = is_common(model) and takes_common_names(self.config.server)
-            meant = find_meant(self.config, self._names, self._models, self.statuses()) if common else None
+            takes = is_common(model) and takes_common_names(self.config)
+            meant = find_meant(self.config, self.statuses(), self._names.resolve) if takes else None
             if meant is None:
                 raise
             return meant
@@ -239,6 +243,11 @@ class Runtime:
     def has_gpu(self) -> bool:
         """Whether models are computed on a GPU."""
         return has_gpu(self.profile) and self.config.engine.gpu_layers != 0
+
+    def plan_of(self, model_id: str) -> Sequence[Choice]:
+        """How a model would be held, decision by decision; empty where it cannot be served."""
+        plan = self._plans.get(model_id)
+        return () if plan is None else plan.choices
 
     @property
     def budget(self) -> MemoryBudget | None:
@@ -330,7 +339,7 @@ class Runtime:
             counted = [0] * request.n
             async with aclosing(gate.guard(choices)) as batches:
                 async for batch in batches:
-                    self._note(record, batch, counted)
+                    count_batch(self.journal, self.throughput, record, batch, counted)
                     yield batch
 
     async def ask(
@@ -433,11 +442,10 @@ class Runtime:
     async def _plan_contexts(self) -> None:
         """Says what each model would be loaded with."""
 
-        def plan() -> dict[str, int | None]:
-            servable = (model for model in self._models if model.problem is None)
-            return {model.id: self._planner.plan(model).options.context_length for model in servable}
+        def plan() -> dict[str, LoadPlan]:
+            return {model.id: self._planner.plan(model) for model in self._models if model.problem is None}
 
-        self._planned_contexts = await asyncio.to_thread(plan)
+        self._plans = await asyncio.to_thread(plan)
 
     def _read_memory(self) -> MemoryNow:
         sample = self._memory_probe.read_sample((os.getpid(), *self._residency.pids()))
@@ -450,26 +458,6 @@ class Runtime:
 
     def _find_status(self, model_id: str) -> ModelStatus | None:
         return next((self._residency.status(model) for model in self._models if model.id == model_id), None)
-
-    def _note(self, record: RequestRecord, batch: list[Event], counted: list[int]) -> None:
-        """Counts a batch's tokens: one for each delta, and at a choice's end those that gave no text of their own."""
-        tokens = 0
-        for event in batch:
-            match event:
-                case TextDelta() | ReasoningDelta() | CallDelta():
-                    tokens += 1
-                    counted[event.index] += 1
-                case CallBegun():
-                    pass
-                case Finished():
-                    tokens += max(0, event.completion_tokens - counted[event.index])
-                    self.journal.end_choice(record, event)
-                case Admitted():
-                    self.journal.move(record, "prefill")
-                    self.journal.count_prompt(record, event.prompt_tokens)
-        if tokens:
-            self.journal.count_tokens(record, tokens)
-            self.throughput.note(record.model, tokens)
 
     def _changed(self) -> None:
         self.monitor.watch((os.getpid(), *self._residency.pids()))

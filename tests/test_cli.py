@@ -280,3 +280,26 @@ def test_what_is_no_recording_is_told_in_a_line(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith("impetus: ")
         assert done.stderr.count("\n") == 1
+
+
+def test_plan_says_how_a_model_would_be_held_here_and_on_a_recorded_machine(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "small.gguf").write_bytes(make_gguf())
+    told = impetus(tmp_path, "plan", "small")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("DECISION")
+    recording = Path(__file__).parent / "fixtures/hw/replay/m4_max.json"
+    replayed = impetus(tmp_path, "plan", "small", "--json", "--replay", str(recording))
+    assert replayed.returncode == 0, replayed.stderr
+    report = json.loads(replayed.stdout)
+    decisions = {decision["name"]: decision for decision in report["decisions"]}
+    wanted = {
+        *("engine", "threads", "prefill threads", "GPU layers", "batch", "micro-batch", "context", "KV precision"),
+        *("concurrent sequences", "flash attention", "mmap", "mlock", "wired limit", "prefix memory", "speculative"),
+    }
+    assert wanted <= decisions.keys()
+    assert all(decision["why"] for decision in report["decisions"])
+    assert (report["engine"], decisions["batch"]["value"], report["fits"]) == ("llama", 1024, True)
+    unknown = impetus(tmp_path, "plan", "nothing")
+    assert unknown.returncode == 1
+    assert "does not exist" in unknown.stderr

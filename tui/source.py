@@ -17,6 +17,7 @@ from ..runtime.logbook import LogBook
 from ..runtime.models.model import ModelStatus
 from ..runtime.request import GenerateRequest
 from ..runtime.scheduling.decisions import Decision, GovernorStatus
+from ..runtime.tuning.load_plan import Choice
 
 Remover = Callable[[], None]
 """Ends what a `listen` began."""
@@ -237,6 +238,10 @@ class Source(Protocol):
 
     def statuses(self) -> Sequence[ModelStatus]:
         """All known models, by id."""
+        ...
+
+    def plan_of(self, model_id: str) -> Sequence[Choice]:
+        """How a model would be held, decision by decision."""
         ...
 
     def engine_stats(self) -> Mapping[str, Stats]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ...hw.sample import Sample
 from ..config import Config
 from ..frames import Limits, Stats
-from ..tuning.memory_budget import GIB
+from ..tuning.memory_budget import tell_size
 from .decisions import Decisions, GovernorName, GovernorStatus
 from .heat_governor import HeatGovernor
 from .memory_governor import TIGHT_SHARE, MemoryGovernor
@@ -100,8 +100,8 @@ class Governors:
             self._promised[asker] = growth_bytes
             return None
         text = (
-            f"its context would grow by {_gib(growth_bytes)}; {_gib(available)} are available, "
-            f"{_gib(promised)} of them promised to others, and {_gib(floor)} stay free"
+            f"its context would grow by {tell_size(growth_bytes)}; {tell_size(available)} are available, "
+            f"{tell_size(promised)} of them promised to others, and {tell_size(floor)} stay free"
         )
         self.decisions.note("memory", "turn_away", f"a prompt for {model} has to wait: {text}", state=self.memory.state)
         return f"There is no memory for this prompt now: {text}."
@@ -116,7 +116,3 @@ class Governors:
         if report.plain_step_ms:
             kind = (model, report.plain_width, depth_of(report.kv_used_tokens))
             self.heat.note_speed(kind, 1000 / report.plain_step_ms, at_s)
-
-
-def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / GIB:.1f} GiB"

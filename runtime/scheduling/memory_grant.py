@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..tuning.memory_budget import BASE_SHARE, GIB, MODELS_SHARE, SYSTEM_SHARE, MemoryBudget
+from ..tuning.memory_budget import BASE_SHARE, MODELS_SHARE, SYSTEM_SHARE, MemoryBudget, tell_size
 
 MemoryState = Literal["normal", "warn", "critical"]
 Answer = Literal["grant", "wait", "evict", "smaller", "busy", "refuse"]
@@ -56,9 +56,11 @@ class Room:
     @property
     def words(self) -> str:
         """The arithmetic in one sentence."""
+        available, reserve = tell_size(self.available_bytes), tell_size(self.reserve_bytes)
+        limit, held = tell_size(self.limit_bytes), tell_size(self.held_bytes)
         return (
-            f"{_gib(self.available_bytes)} are available, of which {_gib(self.reserve_bytes)} are left to the system; "
-            f"models may take {_gib(self.limit_bytes)} together ({self.why_limit}) and hold {_gib(self.held_bytes)}"
+            f"{available} are available, of which {reserve} are left to the system; "
+            f"models may take {limit} together ({self.why_limit}) and hold {held}"
         )
 
 
@@ -86,7 +88,7 @@ def measure_room(now: MemoryNow, budget: MemoryBudget | None, held: Sequence[Hol
         others = max(0, now.used_bytes - now.own_bytes)
         left = max(0, total - budget.base_bytes - others)
         if left < limit:
-            limit, why = left, f"others use {_gib(others)}"
+            limit, why = left, f"others use {tell_size(others)}"
     reserve = int(total * RESERVE_SHARES[state])
     held_bytes = sum(one.granted_bytes for one in held)
     room = max(0, min(available - reserve, limit - held_bytes))
@@ -116,7 +118,7 @@ def judge_load(
     leaving = [one for one in held if one.leaving]
     if fits and not full:
         words = "the memory cannot be read" if room is None else room.words
-        return Verdict("grant", f"it needs {_gib(needed_bytes)}; {words}")
+        return Verdict("grant", f"it needs {tell_size(needed_bytes)}; {words}")
     if not fits and leaving:
         return Verdict("wait", f"{', '.join(one.model for one in leaving)} leaves first")
     evictable = sorted((one for one in staying if one.idle and not one.pinned), key=lambda one: one.used_s)
@@ -126,9 +128,9 @@ def judge_load(
         return Verdict("evict", f"{evictable[0].model} makes room, as nobody used it for longest", evict=evictable[0].model)
     if room is None or fits:
         return Verdict("busy", _busy_words(staying))
-    why = f"it needs {_gib(needed_bytes)}, but {room.words}"
+    why = f"it needs {tell_size(needed_bytes)}, but {room.words}"
     if may_shrink:
-        return Verdict("smaller", f"{why}; with what could leave there are {_gib(could_have)}", room_bytes=could_have)
+        return Verdict("smaller", f"{why}; with what could leave there are {tell_size(could_have)}", room_bytes=could_have)
     if any(not one.idle for one in staying):
         return Verdict("busy", _busy_words(staying))
     pinned = [one.model for one in staying if one.pinned]
@@ -139,7 +141,3 @@ def judge_load(
 def _busy_words(staying: Sequence[Holding]) -> str:
     busy = ", ".join(one.model for one in staying if not one.idle)
     return f"{busy} is busy" if busy else f"{', '.join(one.model for one in staying)} stays in memory, as the settings say"
-
-
-def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / GIB:.1f} GiB"

@@ -316,6 +316,9 @@ class Residency:
             Overloaded: it will, once others are no longer busy.
         """
         model, usual, why_smaller = resident.model, plan, ""
+        if (why := self._governor.refuse_tensor(model.header, plan.options)) is not None:
+            self._governor.note("refuse", f"{model.id} is not loaded: {why}")
+            raise LoadFailed(model.id, why)
         while True:
             others = [other for other in self.residents() if other.model.id != model.id and other.engine is not None]
             leaving = [other.leaving for other in others if other.leaving is not None]

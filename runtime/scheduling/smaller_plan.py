@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..tuning.load_plan import LoadPlan
-from ..tuning.memory_budget import GIB
+from ..tuning.memory_budget import tell_size
 
 LEAST_USEFUL_CONTEXT = 8192
 """A model is not loaded with less than this only because memory is short."""
@@ -20,7 +20,7 @@ def is_useful(smaller: LoadPlan, usual: LoadPlan) -> bool:
 def tell_sizes(plan: LoadPlan, usual: LoadPlan) -> str:
     """Says how two plans differ, as "a context of 8192 instead of 65536 tokens, keys and values in q8_0"."""
     options, before = plan.options, usual.options
-    parts = [f"{plan.needed_bytes / GIB:.1f} instead of {usual.needed_bytes / GIB:.1f} GiB"]
+    parts = [f"{tell_size(plan.needed_bytes)} instead of {tell_size(usual.needed_bytes)}"]
     if options.context_length != before.context_length:
         parts.append(f"a context of {options.context_length} instead of {before.context_length} tokens")
     if options.cache_type != before.cache_type:

@@ -10,6 +10,7 @@ from ..config import EngineConfig
 from ..formats.header import Header
 from ..frames import CacheType, LoadOptions
 from .footprint import CACHE_GRAIN, can_quantize, footprint
+from .load_plan import Choice
 
 LEAST_CONTEXT = 2048
 MOST_STRETCH = 8
@@ -32,7 +33,7 @@ _TYPES: tuple[CacheType, ...] = ("f16", "q8_0", "q4_0")
 
 def choose_context(
     header: Header, options: LoadOptions, config: EngineConfig, memory_bytes: int | None, budget: int | None
-) -> tuple[LoadOptions, tuple[str, ...]]:
+) -> tuple[LoadOptions, tuple[Choice, ...]]:
     """Fills in context length, type, cells and slots.
 
     Args:
@@ -49,7 +50,8 @@ def choose_context(
     types, why_types = _types(header, config)
     wanted, why_wanted = _wanted(header, config)
     if wanted is None:
-        return msgspec.structs.replace(options, cache_type=types[0]), (*why_sequences, why_wanted, *why_types)
+        choices = (Choice("context", None, why_wanted), _precision(types[0], why_types), why_sequences)
+        return msgspec.structs.replace(options, cache_type=types[0]), choices
     length, cache_type = wanted, types[0]
     if budget is None:
         why = f"context {length}: the memory is unknown, so it is not bounded by it"
@@ -65,9 +67,19 @@ def choose_context(
     if header.context_length and length > header.context_length:
         options = msgspec.structs.replace(options, stretch=length / header.context_length)
     if cache_type != "f16" and config.kv_type == "auto":
-        why_types = (f"keys and values in {cache_type}: at 16 bits the context would not fit",)
+        why_types = f"keys and values in {cache_type}: at 16 bits the context would not fit"
     cells, why_cells = _cells(header, options, memory_bytes, budget)
-    return msgspec.structs.replace(options, cache_tokens=cells), (*why_sequences, why, *why_types, why_cells)
+    choices = (
+        Choice("context", length, why),
+        _precision(cache_type, why_types),
+        Choice("KV cells", cells, why_cells),
+        why_sequences,
+    )
+    return msgspec.structs.replace(options, cache_tokens=cells), choices
+
+
+def _precision(cache_type: CacheType, why: str) -> Choice:
+    return Choice("KV precision", cache_type, why or "keys and values at 16 bits, as there is room")
 
 
 def _wanted(header: Header, config: EngineConfig) -> tuple[int | None, str]:
@@ -87,32 +99,36 @@ def _wanted(header: Header, config: EngineConfig) -> tuple[int | None, str]:
     return min(trained, MOST_CONTEXT_BY_ITSELF), ""
 
 
-def _types(header: Header, config: EngineConfig) -> tuple[Sequence[CacheType], tuple[str, ...]]:
-    """The types that keys and values may have, the best first."""
-    if config.kv_type == "f16" or (header.kv_layout is not None and not header.kv_layout.head_lengths):
-        return ("f16",), ()
+def _types(header: Header, config: EngineConfig) -> tuple[Sequence[CacheType], str]:
+    """The types that keys and values may have, the best first, and why where that is not plain."""
+    if config.kv_type == "f16":
+        return ("f16",), "keys and values at 16 bits, as the settings say"
+    if header.kv_layout is not None and not header.kv_layout.head_lengths:
+        return ("f16",), "states at full precision: this model keeps no keys and values"
     if not can_quantize(header):
         if config.kv_type == "auto":
-            return ("f16",), ()
-        return ("f16",), (f"keys and values at 16 bits, not in {config.kv_type}: this model's heads cannot be kept so",)
+            return ("f16",), "keys and values at 16 bits: this model's heads cannot be kept in fewer"
+        return ("f16",), f"keys and values at 16 bits, not in {config.kv_type}: this model's heads cannot be kept so"
     if config.kv_type == "auto":
-        return _TYPES, ()
-    return (config.kv_type,), (f"keys and values in {config.kv_type}, as the settings say",)
+        return _TYPES, ""
+    return (config.kv_type,), f"keys and values in {config.kv_type}, as the settings say"
 
 
-def _choose_slots(header: Header, options: LoadOptions, memory_bytes: int | None) -> tuple[LoadOptions, tuple[str, ...]]:
+def _choose_slots(header: Header, options: LoadOptions, memory_bytes: int | None) -> tuple[LoadOptions, Choice]:
     """Decides for how many sequences there is room: where each has a state, they may take no more than the share."""
-    layout = header.kv_layout
+    layout, sequences = header.kv_layout, options.max_sequences
+    why = f"{sequences} answers at once, as the settings say; they share one context memory"
     if layout is None or not (layout.state_bytes or layout.window):
-        return msgspec.structs.replace(options, slots=options.max_sequences + KEPT_SEQUENCES + 1), ()
-    kept, sequences = KEPT_STATES, options.max_sequences
+        options = msgspec.structs.replace(options, slots=sequences + KEPT_SEQUENCES + 1)
+        return options, Choice("concurrent sequences", sequences, why)
+    kept = KEPT_STATES
     if layout.state_bytes and memory_bytes is not None:
         affordable = int(memory_bytes * KV_SHARE) // layout.state_bytes - kept - 1
         sequences = min(sequences, max(LEAST_SEQUENCES, affordable))
-    reasons = ()
     if sequences < options.max_sequences:
-        reasons = (f"{sequences} answers at once, not {options.max_sequences}: each takes {layout.state_bytes >> 20} MiB",)
-    return msgspec.structs.replace(options, max_sequences=sequences, slots=sequences + kept + 1), reasons
+        why = f"{sequences} answers at once, not {options.max_sequences}: each takes {layout.state_bytes >> 20} MiB"
+    options = msgspec.structs.replace(options, max_sequences=sequences, slots=sequences + kept + 1)
+    return options, Choice("concurrent sequences", sequences, why)
 
 
 def _longest(header: Header, options: LoadOptions, budget: int) -> int:

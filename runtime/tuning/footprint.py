@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from ..formats.header import Header, KvLayout
 from ..frames import CacheType, LoadOptions
 
-STEP_TOKENS = 512
-"""The most tokens that llama.cpp computes at a time (`n_ubatch`)."""
 CACHE_GRAIN = 256
 """llama.cpp rounds the cells of its context memory up to a multiple of this."""
 QUANTIZED_BLOCK = 32
@@ -50,7 +48,7 @@ def footprint(header: Header, options: LoadOptions) -> Footprint:
         return Footprint(0, 0, PROCESS_BYTES)
     wanted = options.cache_tokens or options.context_length or header.context_length or _TYPICAL_CONTEXT
     cells = _whole(wanted)
-    step = min(options.batch_tokens, STEP_TOKENS)
+    step = min(options.batch_tokens, options.micro_batch_tokens)
     return Footprint(
         weights_bytes=header.size_bytes,
         kv_bytes=_kv_bytes(header, options, cells, step),

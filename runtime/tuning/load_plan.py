@@ -13,16 +13,33 @@ STEP_TARGET_GPU_S = 0.06
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """One decision."""
+
+    name: str
+    """What is decided, as "context"."""
+    value: str | int | float | bool | None
+    """None leaves it to the engine."""
+    why: str
+    """One line for people."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadPlan:
     """How one model is loaded here, and why so."""
 
     options: LoadOptions
     needed_bytes: int
     """Weights, cache and scratch space together, as estimated; with those of the model that guesses for it."""
-    reasons: tuple[str, ...]
-    """A line per decision, for people."""
+    choices: tuple[Choice, ...]
+    """Every decision, in the order it was taken."""
     growth_bytes_per_token: int = 0
     """What one more token of context takes, where the context memory grows with what it holds."""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is so, a line per decision."""
+        return tuple(choice.why for choice in self.choices)
 
 
 def step_target(profile: CapabilityProfile | None, config: EngineConfig) -> tuple[float, str]:
@@ -35,5 +52,8 @@ def step_target(profile: CapabilityProfile | None, config: EngineConfig) -> tupl
 
 
 def has_gpu(profile: CapabilityProfile | None) -> bool:
-    """Whether the machine is known to have a GPU that engines compute on."""
-    return profile is not None and profile.gpu_cores is not None
+    """Whether the machine has a GPU that engines compute on: its cores were counted, or it is a Mac with a chip of Apple's."""
+    if profile is None or profile.gpu_cores is not None:
+        return profile is not None
+    virtual = profile.virtual_machine is not None and profile.virtual_machine.value
+    return profile.generation is not None and profile.system.startswith("macOS") and not virtual

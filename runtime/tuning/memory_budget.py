@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...hw.profile import CapabilityProfile
+from ..formats.header import Header
+from ..frames import LoadOptions
 
 GIB = 1024**3
 BASE_SHARE = 0.10
@@ -16,7 +18,7 @@ SYSTEM_SHARE = 0.30
 MOST_SYSTEM_BYTES = 16 * GIB
 """A system does not need more for standing on a larger machine."""
 BUFFER_SHARE = 0.75
-"""Of the working set: Metal gives out no larger single buffer (`max_buffer_length`)."""
+"""Of the working set: Metal gives out no larger single buffer (`max_buffer_length`), where its own word is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +50,13 @@ def divide_memory(profile: CapabilityProfile | None, *, models_percent: float = 
         return None
     total = profile.memory_bytes.value
     base, system, models = int(total * BASE_SHARE), int(total * SYSTEM_SHARE), int(total * MODELS_SHARE)
-    working_set = profile.working_set_bytes
+    working_set, buffer_bytes = profile.working_set_bytes, _largest_buffer(profile)
     if models_percent:
         models = int(total * models_percent / 100)
-        buffer_bytes = None if working_set is None else int(working_set.value * BUFFER_SHARE)
         why = f"{models_percent:g}% of the memory, as the settings say"
         return MemoryBudget(total, base, max(0, total - base - models), models, buffer_bytes, why)
     if working_set is None:
-        return MemoryBudget(total, base, system, models, None, f"{MODELS_SHARE:.0%} of the memory")
-    buffer_bytes = int(working_set.value * BUFFER_SHARE)
+        return MemoryBudget(total, base, system, models, buffer_bytes, f"{MODELS_SHARE:.0%} of the memory")
     if working_set.estimated:
         why = f"{MODELS_SHARE:.0%} of the memory; the GPU's limit is not known"
         return MemoryBudget(total, base, system, min(models, working_set.value), buffer_bytes, why)
@@ -65,3 +65,24 @@ def divide_memory(profile: CapabilityProfile | None, *, models_percent: float = 
     if working_set.value < left:
         return MemoryBudget(total, base, system, working_set.value, buffer_bytes, "the GPU's limit")
     return MemoryBudget(total, base, system, left, buffer_bytes, "what base and system leave of the GPU's limit")
+
+
+def largest_tensor(header: Header, options: LoadOptions) -> int:
+    """Estimates the largest single tensor of a loaded model in bytes: its table of tokens, or a layer's keys."""
+    each = header.size_bytes / header.parameters if header.parameters else 2.0
+    table = (header.vocabulary_size or 0) * (header.embedding_length or 0) * each
+    cells = options.cache_tokens or options.context_length or 0
+    keys = cells * (header.kv_bytes_per_token or 0) / 2 / (header.layers or 1)
+    return int(max(table, keys))
+
+
+def _largest_buffer(profile: CapabilityProfile) -> int | None:
+    if profile.max_buffer_bytes is not None:
+        return profile.max_buffer_bytes.value
+    working_set = profile.working_set_bytes
+    return None if working_set is None or profile.gpu_cores is None else int(working_set.value * BUFFER_SHARE)
+
+
+def tell_size(size_bytes: int) -> str:
+    """Says a size in words, as "9.6 GiB" or "380 MiB"."""
+    return f"{size_bytes / GIB:.1f} GiB" if size_bytes >= GIB else f"{size_bytes >> 20} MiB"

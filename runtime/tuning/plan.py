@@ -12,10 +12,11 @@ from ..config import Config, EngineConfig
 from ..frames import LoadOptions
 from ..home import Home
 from ..models.model import Model
+from .computing import choose_computing
 from .context import choose_context
 from .footprint import footprint
-from .load_plan import LoadPlan, has_gpu, step_target
-from .memory_budget import divide_memory
+from .load_plan import Choice, LoadPlan, has_gpu, step_target
+from .memory_budget import divide_memory, tell_size
 from .plan_sequences import plan_sequences
 from .prefix_room import choose_prefix
 from .sequence_footprint import vector_footprint
@@ -24,6 +25,12 @@ MOST_INPUT_TOKENS = 8192
 """Longer inputs of models that give vectors are served only where the settings ask for it."""
 PICTURE_BYTES = 256 * 1024**2
 """Room to compute what a picture shows: attention over a thousand patches or more."""
+WEIGHTS = (
+    Choice("mmap", True, "weights are mapped: read once, shared by processes, and given back where memory is short"),
+    Choice("mlock", False, "weights are not locked: the memory governor unloads models before the system has to swap"),
+    Choice("wired limit", None, "no wired limit, which is MLX's: llama.cpp holds in the GPU's memory what it computes with"),
+)
+"""How llama.cpp holds what it reads."""
 LIMIT_FACTOR = 1.25
 LIMIT_SLACK_BYTES = 2 * 1024**3
 """For what no header tells: threads' stacks, images, adapters, grammars, the texts of many requests."""
@@ -62,77 +69,82 @@ def plan_load(
     if model.header.format == "echo":
         context_length = engine.context_length or model.header.context_length
         return LoadPlan(LoadOptions(context_length=context_length, max_sequences=engine.max_sequences * 8), 0, ())
-    threads, why_threads = _threads(profile, engine)
+    options, why_computing = choose_computing(model.header, profile, engine)
+    budget = budget_bytes
+    if budget is None and (shares := divide_memory(profile, models_percent=config.memory.models_percent)) is not None:
+        budget = shares.models_bytes
     if model.header.ability != "text":
-        return _plan_vectors(model, profile, engine, threads, why_threads)
+        return _plan_vectors(model, profile, engine, options, why_computing)
     if model.header.format != "gguf":
-        return plan_sequences(model, profile, config, home, engine_name, threads, why_threads, budget_bytes)
+        return plan_sequences(model, profile, config, home, engine_name, (options, why_computing), budget)
     guessing, why_guessing = _guessing(model, engine, draft)
     memory_bytes = profile.memory_bytes.value if profile is not None and profile.memory_bytes is not None else None
     prefix, why_prefix = choose_prefix(config.cache, home, memory_bytes)
-    options = LoadOptions(
-        threads=threads,
-        threads_batch=engine.prefill_threads or threads,
-        batch_tokens=engine.batch_tokens,
-        max_sequences=engine.max_sequences,
-        gpu_layers=engine.gpu_layers,
+    step_target_s, why_step = step_target(profile, engine)
+    options = msgspec.structs.replace(
+        options,
         prefix=prefix,
         normalise=config.cache.normalise,
         tool_family=engine.tool_family,
         draft=guessing,
         draft_path=str(draft.model.path) if guessing == "model" and draft is not None and draft.model is not None else None,
         draft_tokens=engine.draft_tokens,
+        step_target_s=step_target_s,
     )
-    step_target_s, why_step = step_target(profile, engine)
-    budget = budget_bytes
-    if budget is None and (shares := divide_memory(profile, models_percent=config.memory.models_percent)) is not None:
-        budget = shares.models_bytes
-    options, why_context = choose_context(
-        model.header, msgspec.structs.replace(options, step_target_s=step_target_s), engine, memory_bytes, budget
-    )
+    options, why_context = choose_context(model.header, options, engine, memory_bytes, budget)
     needed = footprint(model.header, options).total_bytes
     if options.draft_path is not None and draft is not None and draft.model is not None:
         needed += _draft_bytes(draft.model, options)
-    why_pictures: tuple[str, ...] = ()
+    why_pictures: tuple[Choice, ...] = ()
     if model.projector is not None:
         needed += model.projector.size_bytes + PICTURE_BYTES
         options = msgspec.structs.replace(options, projector_path=str(model.projector.path))
-        why_pictures = (f"takes pictures, by {model.projector.path.name}",)
+        why_pictures = (Choice("pictures", True, f"takes pictures, by {model.projector.path.name}"),)
     options = msgspec.structs.replace(options, memory_limit_bytes=_memory_limit(model, profile, options, needed))
-    return LoadPlan(options, needed, (why_threads, *why_context, why_step, why_guessing, *why_prefix, *why_pictures))
+    choices = (
+        *why_computing,
+        *why_context,
+        _flash_attention(options),
+        *WEIGHTS,
+        Choice("step target", round(step_target_s * 1000), why_step),
+        Choice("speculative", guessing, why_guessing),
+        *why_prefix,
+        *why_pictures,
+        _limit(options),
+    )
+    return LoadPlan(options, needed, choices)
 
 
 def _plan_vectors(
-    model: Model, profile: CapabilityProfile | None, config: EngineConfig, threads: int | None, why_threads: str
+    model: Model,
+    profile: CapabilityProfile | None,
+    config: EngineConfig,
+    options: LoadOptions,
+    why_computing: tuple[Choice, ...],
 ) -> LoadPlan:
     """Plans for a model that keeps nothing from one input to the next: its context is the longest input."""
     trained = model.header.context_length
     longest = min(config.context_length or MOST_INPUT_TOKENS, trained) if trained else None
-    options = LoadOptions(
-        context_length=longest,
-        threads=threads,
-        threads_batch=config.prefill_threads or threads,
-        batch_tokens=config.batch_tokens,
-        max_sequences=config.max_sequences,
-        gpu_layers=config.gpu_layers,
-    )
+    options = msgspec.structs.replace(options, context_length=longest)
     needed = (footprint if model.header.format == "gguf" else vector_footprint)(model.header, options).total_bytes
     options = msgspec.structs.replace(options, memory_limit_bytes=_memory_limit(model, profile, options, needed))
     why_longest = "inputs as long as the model allows" if longest is None else f"inputs of up to {longest} tokens"
-    return LoadPlan(options, needed, (why_threads, why_longest))
+    return LoadPlan(options, needed, (*why_computing, Choice("context", longest, why_longest), _limit(options)))
 
 
-def _threads(profile: CapabilityProfile | None, config: EngineConfig) -> tuple[int | None, str]:
-    if config.threads:
-        return config.threads, f"{config.threads} threads, as the settings say"
-    if profile is None or profile.usable_cpus is None:
-        return None, "threads left to the engine: the number of cores is unknown"
-    usable = profile.usable_cpus.value
-    if len(profile.cpu_levels) > 1:
-        # The slowest level would hold up every step, as all threads wait for the last one.
-        fast = sum(level.cores for level in profile.cpu_levels[:-1])
-        return min(fast, usable), f"{min(fast, usable)} threads, one for each fast core"
-    return usable, f"{usable} threads, one for each usable core"
+def _flash_attention(options: LoadOptions) -> Choice:
+    if options.cache_type != "f16":
+        return Choice("flash attention", "on", "flash attention, without which keys and values cannot be kept below 16 bits")
+    return Choice("flash attention", "auto", "flash attention where the engine has it for this model's heads")
+
+
+def _limit(options: LoadOptions) -> Choice:
+    limit = options.memory_limit_bytes
+    if limit is None:
+        return Choice("memory limit", None, "no limit of memory: a GPU's driver reserves more addresses than it uses")
+    return Choice(
+        "memory limit", limit, f"the engine's process may allocate {tell_size(limit)}, where the system enforces that"
+    )
 
 
 def _guessing(model: Model, config: EngineConfig, draft: DraftModel | None) -> tuple[Literal["off", "lookup", "model"], str]:

@@ -13,8 +13,7 @@ from ..frames import LoadOptions
 from ..home import Home
 from ..models.model import Model
 from .context import LEAST_CONTEXT, MOST_CONTEXT_BY_ITSELF
-from .load_plan import LoadPlan, step_target
-from .memory_budget import divide_memory
+from .load_plan import Choice, LoadPlan, step_target
 from .prefix_room import choose_prefix
 from .sequence_footprint import sequence_footprint
 
@@ -32,25 +31,18 @@ def plan_sequences(
     config: Config,
     home: Home,
     engine_name: str,
-    threads: int | None,
-    why_threads: str,
-    budget_bytes: int | None = None,
+    computing: tuple[LoadOptions, tuple[Choice, ...]],
+    budget: int | None,
 ) -> LoadPlan:
-    """Decides how such an engine holds a model within so many bytes, or the models' share; looks at the disk, so it blocks."""
+    """Decides how such an engine holds a model within so many bytes; looks at the disk, so it blocks."""
     engine = config.engine
     header = model.header
+    options, why_computing = computing
     memory_bytes = profile.memory_bytes.value if profile is not None and profile.memory_bytes is not None else None
-    budget = budget_bytes
-    if budget is None and (shares := divide_memory(profile, models_percent=config.memory.models_percent)) is not None:
-        budget = shares.models_bytes
     prefix, why_prefix = choose_prefix(config.cache, home, memory_bytes)
     step_target_s, why_step = step_target(profile, engine)
-    options = LoadOptions(
-        threads=threads,
-        threads_batch=engine.prefill_threads or threads,
-        batch_tokens=engine.batch_tokens,
-        max_sequences=engine.max_sequences,
-        gpu_layers=engine.gpu_layers,
+    options = msgspec.structs.replace(
+        options,
         prefix=prefix,
         normalise=config.cache.normalise,
         tool_family=engine.tool_family,
@@ -69,8 +61,41 @@ def plan_sequences(
         options = _more_cells(header, options, engine_name, budget, memory_bytes or 0)
     needed = sequence_footprint(header, options, engine_name)
     cells = options.cache_tokens or options.context_length or 0
-    reasons = tuple(filter(None, (why_threads, why_context, why_weights, why_step, *why_prefix)))
-    return LoadPlan(options, needed.total_bytes, reasons, needed.kv_bytes // cells if cells else 0)
+    choices = (
+        *why_computing,
+        Choice("context", options.context_length, why_context),
+        _precision(options, engine, engine_name),
+        Choice("KV cells", options.cache_tokens, "memory for contexts is taken as they grow, up to so many tokens"),
+        Choice("concurrent sequences", options.max_sequences, f"{options.max_sequences} answers at once, as the settings say"),
+        *((Choice("weights", f"{options.weight_bits} bits", why_weights),) if why_weights else ()),
+        *_held(profile, engine_name),
+        Choice("step target", round(step_target_s * 1000), why_step),
+        Choice("speculative", "off", "nothing is guessed ahead: this engine checks one token at a time"),
+        *why_prefix,
+    )
+    return LoadPlan(options, needed.total_bytes, choices, needed.kv_bytes // cells if cells else 0)
+
+
+def _precision(options: LoadOptions, engine: EngineConfig, engine_name: str) -> Choice:
+    if engine_name != "mlx" and engine.kv_type not in ("auto", "f16"):
+        return Choice("KV precision", "f16", f"keys and values as computed: this engine does not keep them in {engine.kv_type}")
+    why = "as the settings say" if engine.kv_type != "auto" else "as they are computed"
+    return Choice("KV precision", options.cache_type, f"keys and values in {options.cache_type}, {why}")
+
+
+def _held(profile: CapabilityProfile | None, engine_name: str) -> tuple[Choice, ...]:
+    """Says how the engine holds weights and keeps them in memory."""
+    if engine_name != "mlx":
+        return (
+            Choice("flash attention", "auto", "attention is the engine's own choice"),
+            Choice("mmap", None, "how weights are read is the engine's own choice"),
+        )
+    working_set = profile.working_set_bytes.value if profile is not None and profile.working_set_bytes is not None else None
+    return (
+        Choice("flash attention", "on", "MLX computes attention in one kernel"),
+        Choice("mmap", False, "weights are read into the GPU's memory"),
+        Choice("wired limit", working_set, "as much as the GPU may hold stays wired, so that the system does not page it out"),
+    )
 
 
 def _context(header: Header, engine: EngineConfig) -> tuple[int | None, str]:

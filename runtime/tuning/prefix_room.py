@@ -8,6 +8,7 @@ from pathlib import Path
 from ..config import CacheConfig
 from ..frames import PrefixOptions
 from ..home import Home
+from .load_plan import Choice
 
 MIB = 1024**2
 GB = 1000**3
@@ -23,12 +24,13 @@ FOLDER = "prefix"
 KEY_NAME = "prefix.key"
 
 
-def choose_prefix(config: CacheConfig, home: Home, memory_bytes: int | None) -> tuple[PrefixOptions, tuple[str, ...]]:
+def choose_prefix(config: CacheConfig, home: Home, memory_bytes: int | None) -> tuple[PrefixOptions, tuple[Choice, ...]]:
     """Decides what is kept of computed prompts and where, with a reason for each; looks at the disk."""
     ram_bytes, why_ram = _ram(config, memory_bytes)
     disk_bytes, why_disk = _disk(config, prefix_folder(home))
+    choices = (Choice("prefix memory", ram_bytes, why_ram), Choice("prefix disk", disk_bytes, why_disk))
     if not disk_bytes:
-        return PrefixOptions(ram_bytes=ram_bytes), (why_ram, why_disk)
+        return PrefixOptions(ram_bytes=ram_bytes), choices
     options = PrefixOptions(
         ram_bytes=ram_bytes,
         disk_dir=str(prefix_folder(home)),
@@ -36,7 +38,7 @@ def choose_prefix(config: CacheConfig, home: Home, memory_bytes: int | None) -> 
         disk_ttl_s=config.disk_ttl_days * DAY_S,
         key_path=str(home.state_dir / KEY_NAME) if config.encrypt else None,
     )
-    return options, (why_ram, why_disk)
+    return options, choices
 
 
 def prefix_folder(home: Home) -> Path:

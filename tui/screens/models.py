@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from ..intents import ModelIntent, ModelVerb
+from ..plan_views import plan_facts
 from ..views import MEMORY_WIDTH, model_facts, model_rows
 from ..widgets.facts import Facts
 from ..widgets.table import Column, Table
@@ -34,8 +35,8 @@ class ModelsPane(Pane):
     FOCUS = "#models-table"
     HELP: ClassVar[str | None] = """\
 All models of the models folder, the Hugging Face cache and the starter package. Load one, unload it, or switch: that \
-unloads every other one first. Below the table stands all that is known of the model under the cursor, and why it \
-failed or cannot be served."""
+unloads every other one first. Below the table stands all that is known of the model under the cursor, why it failed or \
+cannot be served, and how it would be held: each decision with its reason."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "ask('load')", "Load", id="models.load", tooltip="Load the model under the cursor"),
         Binding("u", "ask('unload')", "Unload", id="models.unload", tooltip="Take the model out of memory"),
@@ -89,7 +90,7 @@ failed or cannot be served."""
 
     def _show_facts(self) -> None:
         status = next((status for status in self.source.statuses() if status.model.id == self.table.cursor), None)
-        self.facts.facts = () if status is None else model_facts(status)
+        self.facts.facts = () if status is None else (*model_facts(status), *plan_facts(self.source.plan_of(status.model.id)))
         self.facts.write_title("Details" if status is None else status.model.id)
 
     def _process_bytes(self) -> Mapping[int, int]:

@@ -177,7 +177,7 @@ class LlamaModel:
         params = self._context_params()
         params.n_ctx = max(self.context_length, options.cache_tokens or 0)
         params.n_batch = max(options.batch_tokens, options.max_sequences)
-        params.n_ubatch = min(params.n_batch, 512)
+        params.n_ubatch = min(params.n_batch, options.micro_batch_tokens)
         params.n_seq_max = self.slots
         params.n_outputs_max = self.output_room
         self._log.forget()

@@ -1,11 +1,13 @@
 from dataclasses import replace
 from itertools import accumulate
+from pathlib import Path
 
 import pytest
 from governor_traces import GIB, play_memory, pressed_studio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from impetus.hw.probes.linux import LinuxProbe
 from impetus.hw.sample import Sample
 from impetus.runtime.config import MemoryConfig
 from impetus.runtime.scheduling.decisions import Decisions
@@ -98,3 +100,25 @@ def test_no_trace_makes_it_waver_and_no_change_goes_unsaid(readings: list[tuple[
     assert len(changes) == decisions.counts["memory", "state"]
     for first, third in zip(changes, changes[2:], strict=False):
         assert third.at_s - first.at_s >= 60
+
+
+def test_stalls_that_the_kernel_counts_shrink_caches_within_five_seconds(tmp_path: Path) -> None:
+    """The files of /proc as a program that takes the memory makes them, read by the probe once a second."""
+    proc = tmp_path / "proc"
+    (proc / "pressure").mkdir(parents=True)
+    (proc / "meminfo").write_text("MemTotal: 16000000 kB\nMemFree: 4000000 kB\nMemAvailable: 6000000 kB\n")
+    probe = LinuxProbe(tmp_path)
+    made, decisions = governor()
+    states: list[str] = []
+    for second in range(150):
+        some, full = (22.5, 8.1) if 20 <= second < 40 else (12.0, 0.4) if second < 60 else (0.0, 0.0)
+        if second < 20:
+            some = full = 0.0
+        lines = (f"{name} avg10={value:.2f} avg60=0.00 avg300=0.00 total=0" for name, value in (("some", some), ("full", full)))
+        (proc / "pressure" / "memory").write_text("\n".join(lines))
+        made.observe(replace(probe.read_sample(()), at_s=float(second)))
+        states.append(made.state)
+    assert states[19] == "normal"
+    assert states.index("critical") <= 25
+    assert states[-1] == "normal"
+    assert [decision.state for decision in reversed(decisions.newest(9))] == ["critical", "warn", "normal"]

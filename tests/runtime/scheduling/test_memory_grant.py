@@ -4,8 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impetus.hw.profile import CapabilityProfile, Reading
+from impetus.runtime.formats.header import Header
+from impetus.runtime.frames import LoadOptions
+from impetus.runtime.scheduling.decisions import Decisions
+from impetus.runtime.scheduling.governor import Governor
 from impetus.runtime.scheduling.memory_grant import Holding, MemoryNow, judge_load, measure_room
-from impetus.runtime.tuning.memory_budget import divide_memory
+from impetus.runtime.tuning.memory_budget import divide_memory, largest_tensor
 
 GIB = 1024**3
 
@@ -32,6 +36,25 @@ def test_a_measured_limit_of_the_gpu_moves_the_share_of_the_models_either_way() 
     assert shares(machine(16, 8)) == (1.6, 8.0, 4.8)
     assert shares(machine(128, 107)) == (12.8, 99.2, 16.0)
     assert shares(machine(512, 464)) == (51.2, 444.8, 16.0)
+
+
+def test_no_single_tensor_may_be_larger_than_the_gpu_takes() -> None:
+    header = Header("gguf", 5 * GIB, parameters=5 * GIB, vocabulary_size=1 << 20, embedding_length=4096, layers=32)
+    options = LoadOptions(context_length=8192)
+    assert largest_tensor(header, options) == 4 * GIB
+    mac = replace(machine(16, 5), gpu_cores=Reading(8, "test"))
+    for profile, limit in ((mac, "3.8 GiB"), (replace(mac, max_buffer_bytes=Reading(3 * GIB, "test")), "3.0 GiB")):
+        budget = divide_memory(profile)
+        governor = Governor(
+            read_memory=lambda: MemoryNow(None, None), decisions=Decisions(), budget=lambda budget=budget: budget
+        )
+        why = governor.refuse_tensor(header, options)
+        assert why is not None
+        assert f"takes 4.0 GiB, and the GPU takes no single one above {limit}" in why
+    governor = Governor(
+        read_memory=lambda: MemoryNow(None, None), decisions=Decisions(), budget=lambda: divide_memory(machine(16))
+    )
+    assert governor.refuse_tensor(header, options) is None
 
 
 def test_the_settings_can_name_the_share() -> None:

@@ -350,7 +350,7 @@ async def test_a_model_that_fits_with_a_shorter_context_is_loaded_so_and_told() 
         assert watched.owner.status(A).context_length == 16384
         assert watched.decided() == ["smaller"]
         text = watched.decisions.newest(1)[0].text
-        assert "6.0 instead of 8.0 GiB, a context of 16384 instead of 32768 tokens" in text
+        assert "6.0 GiB instead of 8.0 GiB, a context of 16384 instead of 32768 tokens" in text
         assert "it needs 8.0 GiB, but 8.0 GiB are available" in text
 
 
