@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,6 +23,11 @@ from .runtime.home import Home, find_config, find_home
 from .runtime.logbook import LogBook
 from .runtime.models.model import Speed
 
+if TYPE_CHECKING:
+    from .hw.detector import HardwareDetector
+    from .hw.probes.probe import Probe
+
+MOST_CONTEXT = 1 << 24
 LOOK_S = 0.25
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -93,6 +99,14 @@ def _parser() -> argparse.ArgumentParser:
     hardware = add("hardware", _hardware, "show what this machine is and how hard it works, each fact with its source")
     hardware.add_argument("--replay", type=Path, metavar="RECORDING", help="of the machine in a recording instead")
     hardware.add_argument("--json", action="store_true", help="as JSON")
+    predicted = add("predict", _predict, "say how fast a model will be here, what it takes and how long a context fits")
+    predicted.add_argument("model", metavar="ID or OWNER/REPO[:QUANTIZATION, FORMAT or FILE]")
+    predicted.add_argument("--context", type=int, default=16384, metavar="TOKENS", help="tokens before the next one (16384)")
+    recommended = add("recommend", _recommend, "say which models suit this machine, and what another Mac would bring")
+    recommended.add_argument("--task", choices=("chat", "code", "embed"), help="what for")
+    for command in (predicted, recommended):
+        command.add_argument("--replay", type=Path, metavar="RECORDING", help="on the machine in a recording instead")
+        command.add_argument("--json", action="store_true", help="as JSON")
     cache = add("cache", _cache_ls, "list or delete the computed prompts on the disk")
     actions = cache.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = actions.add_parser("ls", parents=[settings], help="list what is kept of each model")
@@ -268,10 +282,26 @@ def _doctor(invocation: Invocation) -> int:
 
 
 def _hardware(invocation: Invocation) -> int:
+    from .hw.report import to_report, to_rows
+
+    detector, probe = _detector(invocation)
+    profile = detector.detect()
+    sample = probe.read_sample(())
+    if invocation.options.replay is None:
+        time.sleep(LOOK_S)  # some figures are measured from look to look
+        sample = probe.read_sample(())
+    if invocation.options.json:
+        _write_json(to_report(profile, sample))
+    else:
+        _write_table(("FACT", "VALUE", "SOURCE"), to_rows(profile, sample))
+    return 0
+
+
+def _detector(invocation: Invocation) -> tuple[HardwareDetector, Probe]:
+    """Gives what reads this machine, or the one in the recording that was named."""
     from .hw.detector import HardwareDetector
     from .hw.override import to_override
     from .hw.probes.choose import choose_probe, open_recording
-    from .hw.report import to_report, to_rows
 
     recording: Path | None = invocation.options.replay
     try:
@@ -282,15 +312,36 @@ def _hardware(invocation: Invocation) -> int:
         raise InvalidRequest(str(error)) from error
     # What is stated of this machine says nothing of a recorded one.
     override = to_override(invocation.config.hardware.stated()) if recording is None else None
-    profile = HardwareDetector(probe, override).detect()
-    sample = probe.read_sample(())
-    if recording is None:
-        time.sleep(LOOK_S)  # some figures are measured from look to look
-        sample = probe.read_sample(())
-    if invocation.options.json:
-        _write_json(to_report(profile, sample))
+    return HardwareDetector(probe, override), probe
+
+
+def _predict(invocation: Invocation) -> int:
+    from .runtime.opening import find_header
+    from .runtime.tuning.predict_report import to_prediction_report
+
+    options = invocation.options
+    if not 0 <= options.context <= MOST_CONTEXT:
+        raise InvalidRequest(f"--context: must be from 0 to {MOST_CONTEXT}, not {options.context}.")
+    name, header, engine = find_header(invocation.config, invocation.home, os.environ, options.model)
+    profile = _detector(invocation)[0].detect()
+    report = to_prediction_report(name, profile, header, options.context, engine)
+    if options.json:
+        _write_json(report)
     else:
-        _write_table(("FACT", "VALUE", "SOURCE"), to_rows(profile, sample))
+        _write_table(("WHAT", "PREDICTED"), report.rows())
+    return 0
+
+
+def _recommend(invocation: Invocation) -> int:
+    from .runtime.tuning.recommend import recommend
+    from .runtime.tuning.recommend_rows import HEADS, to_lines, to_rows
+
+    found = recommend(_detector(invocation)[0].detect(), invocation.options.task)
+    if invocation.options.json:
+        _write_json(found)
+    else:
+        _write_table(HEADS, to_rows(found))
+        sys.stdout.write("".join(f"{line}\n" for line in to_lines(found)))
     return 0
 
 

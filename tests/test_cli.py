@@ -280,3 +280,18 @@ def test_what_is_no_recording_is_told_in_a_line(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith("impetus: ")
         assert done.stderr.count("\n") == 1
+
+
+def test_predict_and_recommend_speak_of_this_machine_and_of_listed_models(tmp_path: Path) -> None:
+    predicted = impetus(tmp_path, "predict", "qwen3-8b", "--context", "4096", "--json")
+    assert predicted.returncode == 0, predicted.stderr
+    report = json.loads(predicted.stdout)
+    assert (report["model"], report["context"], report["quantization"]) == ("Qwen3-8B", 4096, "Q4_K_M")
+    assert report["memory_bytes"] > report["size_bytes"] > 4e9
+    assert impetus(tmp_path, "predict", "qwen3-8b").stdout.startswith("WHAT")
+    assert impetus(tmp_path, "predict", "no-such-model").returncode == 1
+    assert impetus(tmp_path, "predict", "qwen3-8b", "--context", "-1").returncode == 1
+    recommended = json.loads(impetus(tmp_path, "recommend", "--task", "code", "--json").stdout)
+    assert recommended["as_of"] > "2026"
+    assert all("code" in model["tasks"] for model in recommended["models"])
+    assert "impetus pull" in impetus(tmp_path, "recommend").stdout
