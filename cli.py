@@ -113,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--streams", type=_numbers, default=(1, 4), metavar="N,N", help="how many answers at once (1,4)")
     bench.add_argument("--tokens", type=int, default=64, metavar="N", help="tokens of each answer (64)")
+    bench.add_argument("--sustain", type=float, default=0.0, metavar="S", help="write for so many seconds too, after a pause")
     bench.add_argument("--force", action="store_true", help="measure a hot, throttled or swapping machine too")
     bench.add_argument("--echo", action="store_true", help="offer the model `echo`, for tests")
     bench.add_argument("--json", action="store_true", help="as JSON")
@@ -397,7 +398,7 @@ async def _run_bench(invocation: Invocation) -> BenchResult:
     from .runtime.tuning.bench import Bench, BenchPlan
 
     options = invocation.options
-    plan = BenchPlan(options.depths, options.streams, max(2, options.tokens), options.force)
+    plan = BenchPlan(options.depths, options.streams, max(2, options.tokens), max(0.0, options.sustain), options.force)
     quiet = msgspec.structs.replace(invocation.config.models, load_at_start=False)
     runtime = _open_runtime(invocation, msgspec.structs.replace(invocation.config, models=quiet), to_stderr=False)
     with Progress(console=Console(stderr=True)) as progress:

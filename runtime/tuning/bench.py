@@ -19,6 +19,7 @@ from ..journal import Journal, RequestRecord
 from ..models.model import ModelStatus
 from ..request import GenerateRequest, Sampling, TextPrompt
 from .bench_result import BenchPoint, BenchResult, BenchStreams, MachineState, find_flags, find_load, to_state
+from .calibrate import Sustained, calibrate
 
 LOAD_S: Final = 600.0
 REQUEST_S: Final = 900.0
@@ -62,13 +63,15 @@ class BenchPlan:
     """How many answers at once."""
     tokens: int = 64
     """Of each answer."""
+    sustain_s: float = 0.0
+    """How long the model writes without a pause at the end; 0 leaves that out."""
     force: bool = False
     """Whether a hot, throttled or swapping machine is measured all the same."""
 
     @property
     def steps(self) -> int:
         """How many steps there are to be told of."""
-        return 2 + len(self.depths) + len(self.streams)
+        return 2 + len(self.depths) + len(self.streams) + (self.sustain_s > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,8 @@ class Bench:
         points = [await self._measure_depth(depth) for depth in self._depths()]
         self._power.clear()
         streams = [await self._measure_streams(count) for count in self._plan.streams]
+        joules = self._joules(streams)
+        sustained = await self._sustain() if self._plan.sustain_s else None
         after = await self._state()
         profile = self._runtime.profile
         return BenchResult(
@@ -142,8 +147,9 @@ class Bench:
             warm_ttft_s=warm.ttft_s,
             points=points,
             streams=streams,
+            sustained=sustained,
             memory_bytes=self._peak_bytes,
-            joules_per_token=self._joules(streams),
+            joules_per_token=joules,
             before=before,
             after=after,
             flags=list(dict.fromkeys((*flags, *find_load(before), *find_flags(after, before)))),
@@ -182,6 +188,15 @@ class Bench:
             slowest_ttft_s=max(run.ttft_s for run in runs),
             wall_s=wall_s,
         )
+
+    async def _sustain(self) -> Sustained | None:
+        self._on_step("a sustained run, after a pause")
+
+        async def run() -> float | None:
+            done = (await self._one(self._prompt(32), keep=False)).finished
+            return done.completion_tokens / done.decode_s if done.decode_s > 0 and done.completion_tokens > 1 else None
+
+        return await calibrate(run, self._runtime.monitor, seconds=self._plan.sustain_s)
 
     async def _one(self, prompt: str, *, keep: bool) -> _Run:
         """Runs one request; its tokens are not guessed ahead, so that the machine is measured and not the text."""

@@ -25,6 +25,9 @@ def to_rows(result: BenchResult) -> list[Row]:
         rows.append((f"prefill, {point.prompt_tokens} tokens", _tps(point.prefill_tps)))
         rows.append((f"decode after {point.prompt_tokens} tokens", _tps(point.decode_tps)))
     rows += [(f"{each.streams} at once, in all", _tps(each.total_tps)) for each in result.streams]
+    if (long := result.sustained) is not None:
+        label = f"decode for {long.seconds:.0f} s without a pause"
+        rows.append((label, f"{long.burst_tps:.1f}, then {long.sustained_tps:.1f} tok/s ({long.ratio:.0%})"))
     rows += [
         ("memory", "?" if result.memory_bytes is None else f"{result.memory_bytes / 1e9:.2f} GB"),
         ("energy", "?" if result.joules_per_token is None else f"{result.joules_per_token:.2f} J a token"),

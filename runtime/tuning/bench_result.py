@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ...hw.sample import MemoryPressure, Sample, ThermalLevel
+from .calibrate import Sustained
 
 _BUSY_PERCENT = 30.0
 _SWAP_GROWN_BYTES = 256 * 1024**2
@@ -75,6 +76,8 @@ class BenchResult(msgspec.Struct, frozen=True):
     after: MachineState
     flags: list[str]
     """Why the figures may be off; none where nothing was seen."""
+    sustained: Sustained | None = None
+    """Null where it was not asked for, or answers were too short to tell."""
     id: int | None = None
     """Its number among those kept here."""
 

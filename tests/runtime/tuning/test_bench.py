@@ -12,7 +12,7 @@ from impetus.runtime.tuning.bench_book import BenchBook
 from impetus.runtime.tuning.bench_report import to_card, to_comparison, to_rows
 from impetus.runtime.tuning.bench_result import MachineState, find_flags, find_load
 
-PLAN = BenchPlan(depths=(32, 96, 1_000_000), streams=(1, 3), tokens=12, force=True)
+PLAN = BenchPlan(depths=(32, 96, 1_000_000), streams=(1, 3), tokens=12, sustain_s=0.5, force=True)
 
 
 @pytest.mark.engine
@@ -23,13 +23,17 @@ async def test_a_real_model_is_measured_kept_and_compared(opened, tmp_path):
     steps: list[str] = []
     async with asyncio.timeout(100), opened(engine={"threads": 1}) as runtime:
         result = await Bench(runtime, "tiny", PLAN, on_step=steps.append).run()
-    assert steps == ["loading", "first tokens", "32 tokens of prompt", "96 tokens of prompt", "1 at once", "3 at once"]
+    assert steps[:4] == ["loading", "first tokens", "32 tokens of prompt", "96 tokens of prompt"]
+    assert steps[4:] == ["1 at once", "3 at once", "a sustained run, after a pause"]
     # The longest depth is beyond the context.
     short, long = result.points
     assert 0 < short.prompt_tokens < long.prompt_tokens
     assert short.completion_tokens == 12
     assert all(point.prefill_tps > 0 and point.decode_tps > 0 and point.ttft_s > 0 for point in result.points)
     assert [(each.streams, each.tokens) for each in result.streams] == [(1, 12), (3, 36)]
+    assert result.sustained.answers >= 1
+    assert result.sustained.burst_tps > 0
+    assert result.sustained.sustained_tps > 0
     assert result.load_s > 0
     assert result.cold_ttft_s > 0
     assert result.engine.startswith("llama.cpp")
