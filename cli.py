@@ -24,9 +24,12 @@ from .runtime.logbook import LogBook
 from .runtime.models.model import Speed
 
 if TYPE_CHECKING:
+    from .hw.detector import HardwareDetector
     from .hw.probes.probe import Probe
-    from .hw.profile import CapabilityProfile
+    from .runtime.runtime import Runtime
+    from .runtime.tuning.bench_result import BenchResult
 
+MOST_CONTEXT = 1 << 24
 LOOK_S = 0.25
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -100,8 +103,26 @@ def _parser() -> argparse.ArgumentParser:
     hardware.add_argument("--json", action="store_true", help="as JSON")
     plan = add("plan", _plan, "show how a model would be held here, and why: each decision with its reason")
     plan.add_argument("model", metavar="ID")
-    plan.add_argument("--replay", type=Path, metavar="RECORDING", help="on the machine in a recording instead")
-    plan.add_argument("--json", action="store_true", help="as JSON")
+    predicted = add("predict", _predict, "say how fast a model will be here, what it takes and how long a context fits")
+    predicted.add_argument("model", metavar="ID or OWNER/REPO[:QUANTIZATION, FORMAT or FILE]")
+    predicted.add_argument("--context", type=int, default=16384, metavar="TOKENS", help="tokens before the next one (16384)")
+    recommended = add("recommend", _recommend, "say which models suit this machine, and what another Mac would bring")
+    recommended.add_argument("--task", choices=("chat", "code", "embed"), help="what for")
+    bench = add("bench", _bench, "measure a model here, or compare two benchmarks: bench compare NUMBER NUMBER")
+    bench.add_argument("what", nargs="+", metavar="ID", help="a model's id; or `compare` and two numbers")
+    bench.add_argument(
+        "--depths", type=_numbers, default=(128, 512, 2048), metavar="N,N", help="tokens of prompt (128,512,2048)"
+    )
+    bench.add_argument("--streams", type=_numbers, default=(1, 4), metavar="N,N", help="how many answers at once (1,4)")
+    bench.add_argument("--tokens", type=int, default=64, metavar="N", help="tokens of each answer (64)")
+    bench.add_argument("--sustain", type=float, default=0.0, metavar="S", help="write for so many seconds too, after a pause")
+    bench.add_argument("--force", action="store_true", help="measure a hot, throttled or swapping machine too")
+    bench.add_argument("--echo", action="store_true", help="offer the model `echo`, for tests")
+    bench.add_argument("--json", action="store_true", help="as JSON")
+    bench.add_argument("--markdown", action="store_true", help="as a card in Markdown")
+    for command in (plan, predicted, recommended):
+        command.add_argument("--replay", type=Path, metavar="RECORDING", help="on the machine in a recording instead")
+        command.add_argument("--json", action="store_true", help="as JSON")
     cache = add("cache", _cache_ls, "list or delete the computed prompts on the disk")
     actions = cache.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = actions.add_parser("ls", parents=[settings], help="list what is kept of each model")
@@ -139,22 +160,28 @@ def _serve(invocation: Invocation) -> int:
 
 def _run(invocation: Invocation, *, dashboard: bool) -> int:
     from .__main__ import run_dashboard, run_server  # here and below: each command loads only what it needs
-    from .runtime.opening import open_runtime
 
     server = invocation.config.server
     if server.host not in LOOPBACK and not server.api_key:
         raise ConfigError(f"others could reach this server at {server.host}: set server.api_key in impetus.toml first.")
-    runtime = open_runtime(
-        invocation.config,
+    runtime = _open_runtime(invocation, invocation.config, to_stderr=not dashboard)
+    return asyncio.run(run_dashboard(runtime) if dashboard else run_server(runtime))
+
+
+def _open_runtime(invocation: Invocation, config: Config, *, to_stderr: bool) -> Runtime:
+    """Gives a runtime with these settings that is ready to be entered."""
+    from .runtime.opening import open_runtime
+
+    return open_runtime(
+        config,
         home=invocation.home,
         config_path=invocation.config_path,
-        logbook=_start_log(invocation.config, to_stderr=not dashboard),
+        logbook=_start_log(config, to_stderr=to_stderr),
         environment=os.environ,
         usable_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        echo="echo" in invocation.options,
+        echo=vars(invocation.options).get("echo", False),
         scripted="scripted" in invocation.options,
     )
-    return asyncio.run(run_dashboard(runtime) if dashboard else run_server(runtime))
 
 
 def _start_log(config: Config, *, to_stderr: bool) -> LogBook:
@@ -279,7 +306,8 @@ def _doctor(invocation: Invocation) -> int:
 def _hardware(invocation: Invocation) -> int:
     from .hw.report import to_report, to_rows
 
-    probe, profile = _read_machine(invocation)
+    detector, probe = _detector(invocation)
+    profile = detector.detect()
     sample = probe.read_sample(())
     if invocation.options.replay is None:
         time.sleep(LOOK_S)  # some figures are measured from look to look
@@ -292,17 +320,10 @@ def _hardware(invocation: Invocation) -> int:
 
 
 def _plan(invocation: Invocation) -> int:
-    from .runtime.naming import Names
-    from .runtime.opening import open_registry
-    from .runtime.planner import Planner
+    from .runtime.opening import report_plan
 
-    config = invocation.config
-    registry = open_registry(config, invocation.home, os.environ)
-    registry.scan()
-    names = Names(registry, config.aliases)
-    planner = Planner(config, invocation.home, names)
-    _, planner.profile = _read_machine(invocation)
-    report = planner.report(names.resolve(invocation.options.model))
+    profile = _detector(invocation)[0].detect()
+    report = report_plan(invocation.config, invocation.home, os.environ, profile, invocation.options.model)
     if invocation.options.json:
         _write_json(report)
         return 0
@@ -311,8 +332,8 @@ def _plan(invocation: Invocation) -> int:
     return 0
 
 
-def _read_machine(invocation: Invocation) -> tuple[Probe, CapabilityProfile]:
-    """Reads this machine, or the one in the recording that the command names."""
+def _detector(invocation: Invocation) -> tuple[HardwareDetector, Probe]:
+    """Gives what reads this machine, or the one in the recording that was named."""
     from .hw.detector import HardwareDetector
     from .hw.override import to_override
     from .hw.probes.choose import choose_probe, open_recording
@@ -326,7 +347,97 @@ def _read_machine(invocation: Invocation) -> tuple[Probe, CapabilityProfile]:
         raise InvalidRequest(str(error)) from error
     # What is stated of this machine says nothing of a recorded one.
     override = to_override(invocation.config.hardware.stated()) if recording is None else None
-    return probe, HardwareDetector(probe, override).detect()
+    return HardwareDetector(probe, override), probe
+
+
+def _predict(invocation: Invocation) -> int:
+    from .runtime.opening import find_header
+    from .runtime.tuning.predict_report import to_prediction_report
+
+    options = invocation.options
+    if not 0 <= options.context <= MOST_CONTEXT:
+        raise InvalidRequest(f"--context: must be from 0 to {MOST_CONTEXT}, not {options.context}.")
+    name, header, engine = find_header(invocation.config, invocation.home, os.environ, options.model)
+    profile = _detector(invocation)[0].detect()
+    report = to_prediction_report(name, profile, header, options.context, engine)
+    if options.json:
+        _write_json(report)
+    else:
+        _write_table(("WHAT", "PREDICTED"), report.rows())
+    return 0
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    numbers = tuple(int(part) for part in text.split(","))
+    if not all(1 <= number <= MOST_CONTEXT for number in numbers):
+        raise argparse.ArgumentTypeError("must be numbers from 1 upwards, with commas between")
+    return numbers
+
+
+def _bench(invocation: Invocation) -> int:
+    from .runtime.tuning.bench_book import FILE_NAME, BenchBook
+    from .runtime.tuning.bench_report import COMPARED, HEADS, to_card, to_comparison, to_rows
+
+    options = invocation.options
+    book = BenchBook(invocation.home.state_dir / FILE_NAME)
+    if options.what[0] == "compare":
+        numbers = [part for part in options.what[1:] if part.isascii() and part.isdigit()]
+        if len(numbers) != COMPARED or len(options.what) != COMPARED + 1:
+            raise InvalidRequest("`impetus bench compare` takes the numbers of two benchmarks.")
+        first, second = (book.get(int(number)) for number in numbers)
+        if options.json:
+            _write_json([first, second])
+        else:
+            _write_table(("WHAT", numbers[0], numbers[1], "RATIO"), to_comparison(first, second))
+        return 0
+    if len(options.what) != 1:
+        raise InvalidRequest("`impetus bench` takes one model.")
+    result = book.add(asyncio.run(_run_bench(invocation)))
+    if options.json:
+        _write_json(result)
+    elif options.markdown:
+        sys.stdout.write(to_card(result))
+    else:
+        _write_table(HEADS, to_rows(result))
+        sys.stdout.write(
+            f"\nThis is benchmark {result.id}; `impetus bench compare {result.id} NUMBER` sets it beside another.\n"
+        )
+    return 0
+
+
+async def _run_bench(invocation: Invocation) -> BenchResult:
+    """Measures in a runtime of its own, and shows how far it came; Ctrl+C ends it."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from .runtime.tuning.bench import Bench, BenchPlan
+
+    options = invocation.options
+    plan = BenchPlan(options.depths, options.streams, max(2, options.tokens), max(0.0, options.sustain), options.force)
+    quiet = msgspec.structs.replace(invocation.config.models, load_at_start=False)
+    runtime = _open_runtime(invocation, msgspec.structs.replace(invocation.config, models=quiet), to_stderr=False)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task(options.what[0], total=plan.steps + 1)
+
+        def tell(step: str) -> None:
+            progress.update(task, advance=1, description=f"{options.what[0]}: {step}")
+
+        async with runtime:
+            await runtime.scanned.wait()
+            return await Bench(runtime, runtime.resolve(options.what[0]).id, plan, on_step=tell).run()
+
+
+def _recommend(invocation: Invocation) -> int:
+    from .runtime.tuning.recommend import recommend
+    from .runtime.tuning.recommend_rows import HEADS, to_lines, to_rows
+
+    found = recommend(_detector(invocation)[0].detect(), invocation.options.task)
+    if invocation.options.json:
+        _write_json(found)
+    else:
+        _write_table(HEADS, to_rows(found))
+        sys.stdout.write("".join(f"{line}\n" for line in to_lines(found)))
+    return 0
 
 
 def _server_url(invocation: Invocation) -> str:

@@ -11,13 +11,19 @@ from ..hw.override import to_override
 from ..hw.probes.choose import choose_probe
 from ..hw.profile import CapabilityProfile
 from .config import Config
-from .engines.choice import choose_engine, explain_problem, rank_format
+from .engines.choice import EngineName, choose_engine, explain_problem, rank_format
+from .errors import UnknownModel
+from .formats.header import Header
 from .home import Home
 from .logbook import LogBook
 from .models.header_cache import FILE_NAME, HeaderCache
+from .models.hub_header import read_remote_header
 from .models.model import Model
+from .models.recommended import read_list
 from .models.registry import ECHO, SCRIPTED, Registry
 from .models.stores import FolderStore, HuggingFaceStore, StarterStore, Store
+from .naming import Names
+from .planner import Planner, PlanReport
 from .runtime import Runtime
 from .tuning.measured import FILE_NAME as SPEEDS
 from .tuning.measured import SpeedBook
@@ -103,6 +109,52 @@ def read_speeds(config: Config, home: Home) -> KnownSpeeds:
     )
     speeds.read()
     return speeds
+
+
+def find_header(config: Config, home: Home, environment: Mapping[str, str], name: str) -> tuple[str, Header, EngineName]:
+    """Finds what is known of a model here, in the shipped list or on the Hub; blocks.
+
+    Returns:
+        Its id or name, its header, and the engine that would compute it here.
+
+    Raises:
+        UnknownModel: there is none of this name here, and it is not one of the Hub's.
+        DownloadError: the Hub does not tell.
+    """
+    registry = open_registry(config, home, environment)
+    registry.scan()
+    names = Names(registry, config.aliases)
+    listed = next((model for model in read_list().models if model.name.casefold() == name.casefold()), None)
+    try:
+        model = names.resolve(name)
+        name, header = model.id, model.header
+    except UnknownModel:
+        if listed is not None:
+            name, header = listed.name, listed.header(listed.quantizations[-1], read_list().bits)
+        elif "/" in name:
+            rank = partial(rank_format, prefer=config.engine.prefer)
+            header = read_remote_header(name, endpoint=config.hub.endpoint or None, rank=rank)
+        else:
+            raise
+    engine = choose_engine(header, config.engine.prefer).engine or "llama"
+    return name, header, engine
+
+
+def report_plan(
+    config: Config, home: Home, environment: Mapping[str, str], profile: CapabilityProfile, name: str
+) -> PlanReport:
+    """Says how a model would be held on a machine, decision by decision; blocks.
+
+    Raises:
+        UnknownModel: there is none of this name.
+        UnservableModel: no engine runs it.
+    """
+    registry = open_registry(config, home, environment)
+    registry.scan()
+    names = Names(registry, config.aliases)
+    planner = Planner(config, home, names)
+    planner.profile = profile
+    return planner.report(names.resolve(name))
 
 
 def huggingface_cache(environment: Mapping[str, str]) -> Path:

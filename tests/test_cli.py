@@ -303,3 +303,33 @@ def test_plan_says_how_a_model_would_be_held_here_and_on_a_recorded_machine(tmp_
     unknown = impetus(tmp_path, "plan", "nothing")
     assert unknown.returncode == 1
     assert "does not exist" in unknown.stderr
+
+
+def test_predict_and_recommend_speak_of_this_machine_and_of_listed_models(tmp_path: Path) -> None:
+    predicted = impetus(tmp_path, "predict", "qwen3-8b", "--context", "4096", "--json")
+    assert predicted.returncode == 0, predicted.stderr
+    report = json.loads(predicted.stdout)
+    assert (report["model"], report["context"], report["quantization"]) == ("Qwen3-8B", 4096, "Q4_K_M")
+    assert report["memory_bytes"] > report["size_bytes"] > 4e9
+    assert impetus(tmp_path, "predict", "qwen3-8b").stdout.startswith("WHAT")
+    assert impetus(tmp_path, "predict", "no-such-model").returncode == 1
+    assert impetus(tmp_path, "predict", "qwen3-8b", "--context", "-1").returncode == 1
+    recommended = json.loads(impetus(tmp_path, "recommend", "--task", "code", "--json").stdout)
+    assert recommended["as_of"] > "2026"
+    assert all("code" in model["tasks"] for model in recommended["models"])
+    assert "impetus pull" in impetus(tmp_path, "recommend").stdout
+
+
+def test_bench_measures_keeps_and_compares(tmp_path: Path) -> None:
+    plan = ["--echo", "--force", "--depths", "16", "--streams", "1,2", "--tokens", "4"]
+    first = impetus(tmp_path, "bench", "echo", *plan, "--json")
+    assert first.returncode == 0, first.stderr
+    result = json.loads(first.stdout)
+    assert (result["id"], result["model"], [each["streams"] for each in result["streams"]]) == (1, "echo", [1, 2])
+    assert impetus(tmp_path, "bench", "echo", *plan, "--markdown").stdout.startswith("### echo on ")
+    compared = impetus(tmp_path, "bench", "compare", "1", "2")
+    assert compared.returncode == 0, compared.stderr
+    assert compared.stdout.split()[:4] == ["WHAT", "1", "2", "RATIO"]
+    assert "no benchmark 9" in impetus(tmp_path, "bench", "compare", "1", "9").stderr
+    assert impetus(tmp_path, "bench", "compare", "1").returncode == 1
+    assert impetus(tmp_path, "bench", "nothing", *plan).returncode == 1

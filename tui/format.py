@@ -51,8 +51,12 @@ def rate(tokens_per_s: float | None) -> str:
 
 def speeds(decode: Speed, prefill: Speed | None) -> str:
     """Shows how fast a model is; a prediction as a range, never as one number."""
-    parts = [f"writes {_speed(decode)}"] + ([f"reads {_speed(prefill)}"] if prefill is not None else [])
-    return f"{', '.join(parts)} tok/s ({decode.source})"
+    writes = f"writes {_speed(decode)}"
+    if prefill is None:
+        return f"{writes} tok/s ({decode.source})"
+    if prefill.source == decode.source:
+        return f"{writes}, reads {_speed(prefill)} tok/s ({decode.source})"
+    return f"{writes} tok/s ({decode.source}), reads {_speed(prefill)} tok/s ({prefill.source})"
 
 
 def _speed(speed: Speed) -> str:

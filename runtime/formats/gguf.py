@@ -35,7 +35,7 @@ def read_gguf(path: Path) -> Header | None:
         parts += _read_other_shards(first, count)
     if not any(part.tensors for part in parts):
         raise FormatError(path, "it holds a vocabulary, but no tensors", cure="This is not a whole model.")
-    return _to_header(first, parts)
+    return to_gguf_header(first, parts)
 
 
 def _read_other_shards(first: GgufPart, count: int) -> list[GgufPart]:
@@ -73,7 +73,8 @@ def shard_name(stem: str, number: int, count: int) -> str:
     return f"{stem}-{number:05}-of-{count:05}.gguf"
 
 
-def _to_header(first: GgufPart, parts: list[GgufPart]) -> Header:
+def to_gguf_header(first: GgufPart, parts: list[GgufPart]) -> Header:
+    """Makes the header of a model of its first part and all of them; raises FormatError where they do not say enough."""
     architecture = first.text("general.architecture")
     if not architecture:
         raise FormatError(first.path, "it does not name its architecture")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
+from impetus.runtime.models.model import Speed
 from impetus.tui import format as words
 
 
@@ -71,3 +72,10 @@ def test_wrapped_lines_fit_and_lose_nothing(text):
 
 def test_wrapping_keeps_empty_lines():
     assert words.wrap("a\n\nb", 10) == ["a", "", "b"]
+
+
+def test_a_predicted_speed_is_a_range_and_a_measured_one_a_number():
+    predicted, measured = Speed(40.0, 32.0, 50.0), Speed.measured(7.26)
+    assert words.speeds(predicted, None) == "writes 32 to 50 tok/s (predicted)"
+    assert words.speeds(measured, predicted) == "writes 7.3 tok/s (measured), reads 32 to 50 tok/s (predicted)"
+    assert words.speeds(measured, measured) == "writes 7.3, reads 7.3 tok/s (measured)"

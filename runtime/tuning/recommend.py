@@ -1,0 +1,210 @@
+"""Says which models of the shipped list suit a machine, and what another Mac would bring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from ...hw.chips import CHIPS, parse_brand
+from ...hw.profile import CapabilityProfile, Reading
+from ..models.model import Speed
+from ..models.recommended import ListedModel, ModelAbility, ModelList, Task, read_list
+from .predict import Prediction, predict
+
+LEAST_CONTEXT: Final = 16_384
+"""A shorter one is too little for an agent's instructions and a few files."""
+PLEASANT_TPS: Final = 20.0
+"""A more precise quantisation is taken only where it writes as fast as people read quickly."""
+LEAST_TPS: Final = 6.0
+"""Slower is not recommended."""
+MOST_UNTIMED_BYTES: Final = 3_000_000_000
+"""Where speeds cannot be predicted: as many active weights as a processor alone reads several times a second."""
+GIB: Final = 1024**3
+_CANDIDATES: Final = (
+    ("Apple M4", 32), ("Apple M5", 32), ("Apple M4 Pro", 48), ("Apple M5 Pro", 64), ("Apple M4 Max", 64), ("Apple M4 Max", 128),
+    ("Apple M5 Max", 128), ("Apple M3 Ultra", 256),
+)  # fmt: skip
+"""Chips with the best of their GPUs and the memory they are sold with, as upgrades; by what they cost."""
+_MOST_UPGRADES: Final = 3
+_WORTHWHILE: Final = 1.3
+"""A Mac that holds nothing better has to be so many times as fast."""
+_NOTICEABLE: Final = 1.05
+_WORKING_SET_SHARE: Final = 0.75
+
+
+class Recommendation(msgspec.Struct, frozen=True):
+    """One model in the quantisation that suits best; null is unknown."""
+
+    model: str
+    quantization: str
+    pull: str
+    """What `impetus pull` takes."""
+    tasks: list[Task]
+    abilities: list[ModelAbility]
+    parameters: int
+    size_bytes: int
+    memory_bytes: int
+    """With a context of 16,384 tokens."""
+    longest_context: int | None
+    decode: Speed | None
+    """With 16,384 tokens of context."""
+    prefill: Speed | None
+
+
+class Upgrade(msgspec.Struct, frozen=True):
+    """What another Mac would bring."""
+
+    machine: str
+    """As "M4 Max 64 GB"."""
+    faster: float | None
+    """How many times as fast it writes with the best model that fits here too."""
+    fits: str
+    """The best model that fits there, with its quantisation."""
+    decode: Speed | None
+    """Of that model there."""
+    words: str
+    """As "M4 Max 64 GB: 2.9 times as fast, fits Llama-3.3-70B-Instruct Q4_K_M"."""
+
+
+class Recommendations(msgspec.Struct, frozen=True):
+    """What `impetus recommend --json` prints."""
+
+    as_of: str
+    """The day of the list."""
+    machine: str
+    task: Task | None
+    models: list[Recommendation]
+    """The best first."""
+    upgrades: list[Upgrade]
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    listed: ListedModel
+    quantization: str
+    prediction: Prediction
+    size_bytes: int
+    parameters: int
+
+
+def recommend(profile: CapabilityProfile | None, task: Task | None = None, listed: ModelList | None = None) -> Recommendations:
+    """Recommends models for a machine.
+
+    Args:
+        profile: the machine; None while it has not been read.
+        task: what for; None is for any.
+        listed: the list; None is the shipped one, which is read at the first call.
+    """
+    listed = listed or read_list()
+    models = [model for model in listed.models if task is None or task in model.tasks]
+    choices = [choice for model in models if (choice := _choose(profile, model, listed)) is not None]
+    notes = list(choices[0].prediction.reasons if choices else ())
+    if not choices:
+        notes.append("none of the listed models fits with 16,384 tokens of context")
+    return Recommendations(
+        as_of=listed.as_of,
+        machine=_machine_name(profile),
+        task=task,
+        models=[_to_recommendation(choice) for choice in choices],
+        upgrades=[] if profile is None else _upgrades(models, listed, choices),
+        notes=notes,
+    )
+
+
+def _choose(profile: CapabilityProfile | None, model: ListedModel, listed: ModelList) -> _Choice | None:
+    """Takes the most precise quantisation that is pleasant, else the fastest that is bearable; None where none is."""
+    fitting: list[_Choice] = []
+    for quantization in model.quantizations:
+        header = model.header(quantization, listed.bits)
+        prediction = predict(profile, header, min(LEAST_CONTEXT, model.context))
+        if prediction.fits is not True:
+            continue
+        active = header.active
+        if header.ability == "text" and prediction.decode is None and active and active.size_bytes > MOST_UNTIMED_BYTES:
+            continue
+        fitting.append(_Choice(model, quantization, prediction, header.size_bytes, header.parameters or 0))
+    pleasant = [each for each in fitting if each.prediction.decode is None or each.prediction.decode.tps >= PLEASANT_TPS]
+    chosen = pleasant[0] if pleasant else fitting[-1] if fitting else None
+    if chosen is None or (chosen.prediction.decode is not None and chosen.prediction.decode.tps < LEAST_TPS):
+        return None
+    return chosen
+
+
+def _to_recommendation(choice: _Choice) -> Recommendation:
+    model, prediction = choice.listed, choice.prediction
+    return Recommendation(
+        model=model.name,
+        quantization=choice.quantization,
+        pull=f"{model.pull}:{choice.quantization}",
+        tasks=model.tasks,
+        abilities=model.abilities,
+        parameters=choice.parameters,
+        size_bytes=choice.size_bytes,
+        memory_bytes=prediction.memory_bytes,
+        longest_context=prediction.longest_context,
+        decode=prediction.decode,
+        prefill=prediction.prefill,
+    )
+
+
+def _upgrades(models: Sequence[ListedModel], listed: ModelList, here: Sequence[_Choice]) -> list[Upgrade]:
+    """The Macs that are faster or hold a better model than this one, the first few of them."""
+    found: list[Upgrade] = []
+    for chip, gib in _CANDIDATES:
+        other = to_profile(chip, gib)
+        there = [choice for model in models if (choice := _choose(other, model, listed)) is not None]
+        if not there:
+            continue
+        faster = _ratio(other, listed, here)
+        better = not here or models.index(there[0].listed) < models.index(here[0].listed)
+        slower = faster is not None and faster < 1
+        if slower or (not better and (faster is None or faster < _WORTHWHILE)):
+            continue
+        best = f"{there[0].listed.name} {there[0].quantization}"
+        name = _machine_name(other)
+        times = f"{faster:.1f} times as fast, " if faster is not None and faster >= _NOTICEABLE else ""
+        words = f"{name}: {times}fits {best}"
+        found.append(Upgrade(name, faster, best, there[0].prediction.decode, words))
+    if len(found) <= _MOST_UPGRADES:
+        return found
+    return [found[0], found[len(found) // 2], found[-1]]
+
+
+def _ratio(other: CapabilityProfile, listed: ModelList, here: Sequence[_Choice]) -> float | None:
+    """How many times as fast another machine is with the best model of this one."""
+    for choice in here:
+        if choice.prediction.decode is not None:
+            header = choice.listed.header(choice.quantization, listed.bits)
+            decode = predict(other, header, choice.prediction.context).decode
+            return None if decode is None else round(decode.tps / choice.prediction.decode.tps, 2)
+    return None
+
+
+def to_profile(chip: str, gib: int) -> CapabilityProfile:
+    """Makes the profile of a Mac with the best GPU of a known chip that is sold with so much memory."""
+    bins = [each for each in CHIPS[chip].bins if each.takes(gib * GIB)] or list(CHIPS[chip].bins)
+    best = max(bins, key=lambda each: (each.gpu_cores, each.bandwidth_gbs))
+    name, source = parse_brand(chip), "table of chips"
+    return CapabilityProfile(
+        host="",
+        system="macOS",
+        architecture="arm64",
+        chip=Reading(chip, source),
+        generation=Reading(name.generation, source) if name is not None and name.generation is not None else None,
+        tier=Reading(name.tier, source) if name is not None else None,
+        gpu_cores=Reading(best.gpu_cores, source),
+        memory_bytes=Reading(gib * GIB, source),
+        memory_bandwidth_gbs=Reading(best.bandwidth_gbs, source),
+        working_set_bytes=Reading(int(gib * GIB * _WORKING_SET_SHARE), "share of the memory", estimated=True),
+    )
+
+
+def _machine_name(profile: CapabilityProfile | None) -> str:
+    if profile is None:
+        return "this machine"
+    memory = profile.memory_bytes
+    return profile.tier_name + (f" {round(memory.value / GIB)} GB" if memory is not None else "")

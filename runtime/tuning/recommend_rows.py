@@ -1,0 +1,34 @@
+"""Recommendations as lines for people."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .predict_report import show_range
+from .recommend import Recommendations
+
+HEADS: Final = ("MODEL", "QUANT", "SIZE", "WRITES", "LONGEST CONTEXT", "CAN", "GET IT")
+
+
+def to_rows(found: Recommendations) -> list[tuple[str, ...]]:
+    """Gives a row for each model."""
+    return [
+        (
+            model.model,
+            model.quantization,
+            f"{model.size_bytes / 1e9:.1f} GB",
+            show_range(model.decode),
+            "?" if model.longest_context is None else f"{model.longest_context:,}",
+            ", ".join(model.abilities) or "-",
+            f"impetus pull {model.pull}",
+        )
+        for model in found.models
+    ]
+
+
+def to_lines(found: Recommendations) -> list[str]:
+    """Gives what stands below the table."""
+    head = f"For {found.machine}, by a list of {found.as_of}; speeds are predicted, with 16,384 tokens of context."
+    notes = [f"Note: {note}." for note in found.notes]
+    upgrades = ["Another Mac would bring:", *(f"- {upgrade.words}" for upgrade in found.upgrades)] if found.upgrades else []
+    return ["", head, *notes, *upgrades]
