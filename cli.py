@@ -326,9 +326,9 @@ def _plan(invocation: Invocation) -> int:
     report = report_plan(invocation.config, invocation.home, os.environ, profile, invocation.options.model)
     if invocation.options.json:
         _write_json(report)
-        return 0
-    rows = [(one.name, "–" if one.value is None else str(one.value), one.why) for one in report.decisions]
-    _write_table(("DECISION", "VALUE", "WHY"), rows)
+    else:
+        rows = [(one.name, "–" if one.value is None else str(one.value), one.why) for one in report.decisions]
+        _write_table(("DECISION", "VALUE", "WHY"), rows)
     return 0
 
 
@@ -399,9 +399,7 @@ def _bench(invocation: Invocation) -> int:
         sys.stdout.write(to_card(result))
     else:
         _write_table(HEADS, to_rows(result))
-        sys.stdout.write(
-            f"\nThis is benchmark {result.id}; `impetus bench compare {result.id} NUMBER` sets it beside another.\n"
-        )
+        sys.stdout.write(f"\nBenchmark {result.id}; `impetus bench compare {result.id} NUMBER` sets it beside another.\n")
     return 0
 
 

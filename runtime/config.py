@@ -73,6 +73,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     passive_wait: Literal["auto", "on", "off"] = "auto"
     prefer: Literal["auto", "mlx", "torch"] = "auto"
     quantize: Literal["auto", "off", "8bit", "4bit"] = "auto"
+    onnx_provider: Literal["cpu", "coreml"] = "cpu"
     tool_family: str = "auto"
     stretch: Literal["off", "yarn"] = "off"
     load_timeout_s: float = 300.0

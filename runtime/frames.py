@@ -88,6 +88,8 @@ class LoadOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where weights are kept in layouts that their model did not come in; None keeps none."""
     weight_bits: Literal[4, 8] | None = None
     """Weights of 16 bits or more are quantized to so many; None leaves them as they are."""
+    onnx_provider: Literal["cpu", "coreml"] = "cpu"
+    """What computes ONNX graphs; Core ML only where a trial with the graph speaks for it."""
     echo_tps: float = 0.0
     """The echo engine's default speed; 0 is as fast as it can."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,7 +65,8 @@ def _detect_file(path: Path) -> Header | None:
 def _detect_folder(folder: Path) -> Header | None:
     if is_coreml_folder(folder):
         return read_coreml(folder)
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    with os.scandir(folder) as entries:
+        files = sorted(Path(entry.path) for entry in entries if not entry.name.startswith(".") and entry.is_file())
     tensors = [path for path in files if path.suffix == _TENSOR_SUFFIX]
     if tensors:
         # An adapter or a lone file without a config is not a whole model.

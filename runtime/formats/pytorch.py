@@ -7,15 +7,14 @@ before them, and https://github.com/meta-llama/llama-models for the folders that
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 from ..errors import FormatError
 from .folder import check_index, read_json, to_header, total_bytes
 from .header import Header
+from .zip_contents import read_contents
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 INDEX_NAME = "pytorch_model.bin.index.json"
@@ -33,7 +32,7 @@ def is_pytorch(path: Path) -> bool:
         head = file.read(len(LEGACY_MAGIC))
     if head.startswith(_ZIP_HEAD):
         names = _names_in(path)
-        return path.suffix in SUFFIXES if names is None else any(name.endswith("/data.pkl") for name in names)
+        return path.suffix in SUFFIXES if names is None else b"/data.pkl" in names
     return head == LEGACY_MAGIC or (head.startswith(_PICKLE_HEADS) and path.suffix in SUFFIXES)
 
 
@@ -50,7 +49,7 @@ def check_pytorch(path: Path) -> None:
     if names is None:
         size = path.stat().st_size
         raise FormatError(path, "its table of contents, which stands at its end, is missing: it was cut short", offset=size)
-    if any(name.endswith("/constants.pkl") for name in names) and any("/code/" in name for name in names):
+    if b"/constants.pkl" in names and b"/code/" in names:
         cure = "Download the model's weights, as SafeTensors or a checkpoint of tensors."
         raise FormatError(path, "it is a TorchScript program, not weights, and programs of models are never run", cure=cure)
 
@@ -120,17 +119,7 @@ def _consolidated(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if _CONSOLIDATED.fullmatch(path.name))
 
 
-def _names_in(path: Path) -> list[str] | None:
-    """Lists what a zip archive holds; None where it has no table of contents."""
+def _names_in(path: Path) -> bytes | None:
+    """Gives the table of contents of a zip archive, with the names in it; None where it has none."""
     stat = path.stat()
-    return _read_names(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _read_names(path: Path, _size_bytes: int, _age_ns: int) -> list[str] | None:
-    # A file is asked about more than once while it is looked at.
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return None
+    return read_contents(path, stat.st_size, stat.st_mtime_ns)

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 from typing import BinaryIO
+from zlib import crc32
 
 from ..errors import FormatError
 
 CHUNK_BYTES = 256 * 1024
+_WORTH_REMEMBERING = 4096
+"""Strings; shorter lists are walked through in no time."""
+_BEGINNING_BYTES = 4096
+_LONGEST_REMEMBERED_BYTES = 32 << 20
+_MOST_REMEMBERED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """A list of strings that was walked through."""
+
+    size_bytes: int
+    checksum: int
+    is_there: bool
+
+
+_known_lists: dict[tuple[object, ...], _List] = {}
+"""By how many there are and how they begin, the oldest first; as a cache of a pure function is."""
 
 
 class ByteReader:
@@ -49,14 +69,16 @@ class ByteReader:
 
     def read_values(self, layout: Struct) -> tuple[int | float | bool, ...]:
         """Reads what a layout describes; raises FormatError where the file ends first."""
-        self._need(layout.size)
+        if len(self._window) - self._at < layout.size:
+            self._need(layout.size)
         values = layout.unpack_from(self._window, self._at)
         self._at += layout.size
         return values
 
     def read_bytes(self, count: int) -> bytes:
         """Reads so many bytes; raises FormatError where the file ends first."""
-        self._need(count)
+        if len(self._window) - self._at < count:
+            self._need(count)
         start = self._at
         self._at += count
         return self._window[start : self._at]
@@ -79,6 +101,37 @@ class ByteReader:
         """
         if count * length.size > self.remaining_bytes:
             raise self.fail(f"a list of {count:,} strings does not fit into the file")
+        if count < _WORTH_REMEMBERING:
+            return self._walk_strings(count, length, looked_for)
+        self._need(min(_BEGINNING_BYTES, self.remaining_bytes))
+        key = (count, length.format, self._window[self._at : self._at + _BEGINNING_BYTES])
+        known = _known_lists.get(key)
+        if known is not None and known.size_bytes <= self.remaining_bytes:
+            self._need(known.size_bytes)
+            if crc32(self._window[self._at : self._at + known.size_bytes]) == known.checksum:
+                self._at += known.size_bytes
+                return known.is_there
+        start = self.position
+        is_there = self._walk_strings(count, length, looked_for)
+        self._remember(key, start, is_there)
+        return is_there
+
+    def _remember(self, key: tuple[object, ...], start: int, is_there: bool) -> None:
+        """Keeps how long a list is and what its bytes are, as models of one family have the same."""
+        size = self.position - start
+        if size > _LONGEST_REMEMBERED_BYTES:
+            return
+        end = self.position
+        self._file.seek(start)
+        body = self._file.read(size)
+        self._file.seek(end)
+        self._window_start, self._window, self._at = end, b"", 0
+        if len(body) == size:
+            while len(_known_lists) >= _MOST_REMEMBERED:
+                _known_lists.pop(next(iter(_known_lists)))
+            _known_lists[key] = _List(size, crc32(body), is_there)
+
+    def _walk_strings(self, count: int, length: Struct, looked_for: Sequence[bytes]) -> bool:
         unpack, width = length.unpack_from, length.size
         left, is_there = count, False
         while left:

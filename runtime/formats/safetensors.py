@@ -21,6 +21,7 @@ LARGEST_TABLE_BYTES = 100_000_000
 """The limit that the format's own library sets."""
 INDEX_NAME = "model.safetensors.index.json"
 _CONSOLIDATED = "consolidated"
+_METADATA = "__metadata__"
 
 
 class _Tensor(msgspec.Struct, frozen=True):
@@ -59,9 +60,7 @@ def read_table(path: Path) -> Table:
             raise FormatError(path, "it does not begin as a SafeTensors file does", offset=0)
         text = file.read(length)
     try:
-        raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-        metadata = msgspec.json.decode(raw.pop("__metadata__", msgspec.Raw(b"{}")), type=dict[str, str])
-        tensors = [msgspec.json.decode(value, type=_Tensor) for value in raw.values()]
+        made_for, tensors = _decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FormatError(path, f"its table of tensors cannot be read: {error}", offset=8) from error
     end = 8 + length + max((tensor.data_offsets[1] for tensor in tensors), default=0)
@@ -70,7 +69,16 @@ def read_table(path: Path) -> Table:
     by_type: dict[str, int] = {}
     for tensor in tensors:
         by_type[tensor.dtype] = by_type.get(tensor.dtype, 0) + prod(tensor.shape)
-    return Table(metadata.get("format"), by_type)
+    return Table(made_for, by_type)
+
+
+def _decode(text: bytes) -> tuple[str | None, list[_Tensor]]:
+    """Gives the library that is named in a table, and the tensors."""
+    raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    metadata = msgspec.json.decode(raw.pop(_METADATA, msgspec.Raw(b"{}")), type=dict[str, str])
+    # All at once, as that is several times as fast as one after the other.
+    listed = b"[" + b",".join(map(bytes, raw.values())) + b"]"
+    return metadata.get("format"), msgspec.json.decode(listed, type=list[_Tensor])
 
 
 def read_safetensors(folder: Path, files: Iterable[Path]) -> Header:

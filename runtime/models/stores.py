@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISDIR
 from typing import Protocol
 
 from ..formats.detect import is_gguf
@@ -149,20 +150,22 @@ def _walk(folder: Path, *, depth: int, inside_model: bool, seen: set[tuple[int, 
     if depth > DEEPEST or (stat.st_dev, stat.st_ino) in seen:
         return
     seen.add((stat.st_dev, stat.st_ino))
-    modes = {path: _mode(path) for path in _listed(folder) if not path.name.startswith(".")}
-    files = [path for path, mode in modes.items() if S_ISREG(mode)]
+    entries = [entry for entry in _scan(folder) if not entry.name.startswith(".")]
+    files = [Path(entry.path) for entry in entries if _is_there(entry.is_file)]
     yield from _find_gguf(files)
     # A pipeline that makes pictures has folders that look like language models.
     inside_model = inside_model or any(path.name == "model_index.json" for path in files)
-    graphs = [] if inside_model else list(_find_graphs(folder, files))
+    has_below = any(entry.name == "onnx" for entry in entries)
+    graphs = [] if inside_model else list(_find_graphs(folder, files, has_below=has_below))
     yield from graphs
     is_model = not inside_model and _has_shape_of_model(folder, files, with_graphs=not graphs)
     if is_model:
         yield Find(folder, tuple(files))
         if folder.suffix in _PACKAGE_SUFFIXES:
             return
-    for path, mode in modes.items():
-        if S_ISDIR(mode):
+    for entry in entries:
+        if _is_there(entry.is_dir):
+            path = Path(entry.path)
             below = inside_model or is_model or bool(graphs)
             yield from _walk(path, depth=depth + 1, inside_model=below, seen=seen)
 
@@ -194,12 +197,13 @@ def _may_be_gguf(path: Path) -> bool:
         return False
 
 
-def _find_graphs(folder: Path, files: Sequence[Path]) -> Iterator[Find]:
+def _find_graphs(folder: Path, files: Sequence[Path], *, has_below: bool) -> Iterator[Find]:
     """Gives each ONNX graph of a folder that stands for the whole model, in whatever precision."""
     names = {path.name for path in files}
     if "config.json" not in names or "genai_config.json" in names:
         return
-    below = [path for path in _listed(folder / "onnx") if S_ISREG(_mode(path))]
+    found = _scan(folder / "onnx") if has_below else []
+    below = [Path(entry.path) for entry in found if _is_there(entry.is_file)]
     variants = find_variants([path for path in (*below, *files) if path.suffix == SUFFIX])
     beside = [path for path in files if path.suffix in (".json", ".jinja")]
     for graph in variants:
@@ -231,13 +235,26 @@ def _snapshots(repo_dir: Path) -> list[Path]:
 
 def _listed(folder: Path) -> list[Path]:
     """Lists a folder by name; an unreadable one is empty."""
+    return [Path(entry.path) for entry in _scan(folder)]
+
+
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        return sorted(Path(entry.path) for entry in os.scandir(folder))
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=attrgetter("name"))
     except FileNotFoundError:
         return []
     except OSError as error:
         _say_unreadable(folder, error)
         return []
+
+
+def _is_there(is_kind: Callable[[], bool]) -> bool:
+    """Asks what an entry is, through links; False where that cannot be told."""
+    try:
+        return is_kind()
+    except OSError:
+        return False
 
 
 def _mode(path: Path) -> int:

@@ -49,6 +49,7 @@ def plan_sequences(
         step_target_s=step_target_s,
         cache_type="f16" if engine.kv_type == "auto" or engine_name != "mlx" else engine.kv_type,
         converted_dir=str(home.cache_dir / CONVERTED),
+        onnx_provider=engine.onnx_provider,
         memory_limit_bytes=memory_bytes,
     )
     length, why_context = _context(header, engine)

@@ -14,8 +14,9 @@ from ..sequences.runner import Logits, Opened, Turn
 from ..sequences.sequence_backend import SequenceBackend
 from .backend import LoadError
 from .onnx_graph import Graph, find_graph, read_config, read_graph
-from .onnx_library import ENGINE, open_session
+from .onnx_library import ENGINE, available_providers, open_session
 from .onnx_states import Batch, OnnxState, empty_planes, make_room, read_positions, write_positions
+from .onnx_trial import choose_providers
 
 DEFAULT_CONTEXT = 4096
 MOST_LOGITS_BYTES = 64 << 20
@@ -27,7 +28,13 @@ class OnnxRunner:
 
     _graph: Graph
 
-    def __init__(self) -> None:
+    def __init__(self, providers: Sequence[str] | None = None) -> None:
+        """Loads nothing yet.
+
+        Args:
+            providers: what computes, by ONNX Runtime's names; None is chosen when a graph is opened.
+        """
+        self._providers = providers
         self._session: Any = None
         self._batch = Batch()
         self._most_tokens = 1
@@ -38,7 +45,10 @@ class OnnxRunner:
         """Loads a folder's graph, or a graph; raises LoadError."""
         graph, folder = find_graph(path)
         on_progress(0.1)
-        self._session = open_session(graph, options)
+        providers, why = self._providers, ""
+        if providers is None:
+            providers, why = choose_providers(graph, options.onnx_provider, available_providers(), options.threads)
+        self._session = open_session(graph, options, providers)
         on_progress(0.9)
         config = read_config(folder)
         self._graph = read_graph(self._session, graph, config)
@@ -57,6 +67,7 @@ class OnnxRunner:
             precision=kind,
             details={
                 "graph": graph.relative_to(folder).as_posix(),
+                "computed by": why,
                 "keys and values": f"{kind}, {'appended in place' if self._graph.shares else 'handed on'}",
             },
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -18,14 +19,19 @@ ENGINE = f"ONNX Runtime {version('onnxruntime')}"
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
-def open_session(graph: Path, options: LoadOptions) -> Any:
+def available_providers() -> list[str]:
+    """Lists what this ONNX Runtime can compute on, by its own names."""
+    return list(onnxruntime.get_available_providers())
+
+
+def open_session(graph: Path, options: LoadOptions, providers: Sequence[str] = ("CPUExecutionProvider",)) -> Any:
     """Loads a graph; raises LoadError."""
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.threads or 0
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(str(graph), settings, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(graph), settings, providers=list(providers))
     except Exception as error:  # its errors share no class
         raise LoadError(_explain(error, graph)) from error
 

@@ -348,3 +348,21 @@ def test_parts_of_different_models_are_refused(tmp_path: Path) -> None:
     renamed = first.rename(tmp_path / "other.gguf")
     with pytest.raises(FormatError, match="its name does not say so"):
         read_gguf(renamed)
+
+
+def test_long_vocabularies_that_only_begin_alike_are_told_apart(tmp_path: Path) -> None:
+    words = [f"token{number}" for number in range(6000)]
+    longer = [*words[:-1], "<|fim_prefix|>"]
+    headers: list[Header] = []
+    for number, tokens in enumerate((words, longer, words, longer)):
+        path = tmp_path / f"{number}.gguf"
+        path.write_bytes(make_gguf({**LLAMA, "tokenizer.ggml.tokens": tokens, "llama.context_length": 100 + number}))
+        header = read_gguf(path)
+        assert header is not None
+        headers.append(header)
+    assert [header.fills_gaps for header in headers] == [False, True, False, True]
+    assert [header.context_length for header in headers] == [100, 101, 102, 103]
+    assert {header.vocabulary_size for header in headers} == {6000}
+    path.write_bytes(make_gguf({**LLAMA, "tokenizer.ggml.tokens": words})[:60_000])
+    with pytest.raises(FormatError, match="too early"):
+        read_gguf(path)
