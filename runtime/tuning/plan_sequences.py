@@ -16,7 +16,7 @@ from .context import LEAST_CONTEXT, MOST_CONTEXT_BY_ITSELF
 from .load_plan import LoadPlan, step_target
 from .memory_budget import divide_memory
 from .prefix_room import choose_prefix
-from .sequence_footprint import sequence_footprint
+from .sequence_footprint import freed_bytes, sequence_footprint
 
 CONTEXTS_KEPT = 4
 """So many whole contexts may be in memory at once where there is room."""
@@ -67,6 +67,8 @@ def plan_sequences(
         if shortened:
             why_context = f"context {options.context_length} of {header.context_length}: more would not fit"
         options = _more_cells(header, options, engine_name, budget, memory_bytes or 0)
+    if engine_name == "mlx":
+        options = msgspec.structs.replace(options, freed_bytes=freed_bytes(header, options))
     needed = sequence_footprint(header, options, engine_name)
     cells = options.cache_tokens or options.context_length or 0
     reasons = tuple(filter(None, (why_threads, why_context, why_weights, why_step, *why_prefix)))
