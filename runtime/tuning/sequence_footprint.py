@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from ..formats.header import Header
 from ..frames import LoadOptions
 from .footprint import TYPICAL_KV_BYTES_PER_TOKEN, Footprint
@@ -15,6 +17,7 @@ MOST_LOGITS_BYTES = 64 * MIB
 FREED_SHARE, LEAST_FREED_BYTES, MOST_FREED_BYTES = 1 / 16, 16 * MIB, 512 * MIB
 """Of the weights' size: what MLX may keep of memory that it freed. A step's rows are far below a sixteenth of the weights."""
 _SINGLE_BYTES, _HALF_BYTES = 4, 2
+_HALVES = frozenset({"F16", "BF16", None})
 _TYPICAL_CONTEXT = 4096
 _ROWS_ALIVE = 12
 """How many rows of a model's width are alive at once while a layer is computed."""
@@ -81,5 +84,8 @@ def kv_number_bytes(header: Header, options: LoadOptions, engine_name: str) -> f
     if engine_name == "mlx" and options.cache_type != "f16":
         return {"q8_0": 1.0, "q4_0": 0.5}[options.cache_type] + 4 / 64
     if engine_name == "onnx" or header.quantization in ("F32", "F64"):
+        return _SINGLE_BYTES
+    if engine_name == "mlx" and header.format == "mlx" and header.quantization not in _HALVES and sys.platform != "darwin":
+        # On a CPU, what is beside quantized weights is computed in single precision.
         return _SINGLE_BYTES
     return _HALF_BYTES

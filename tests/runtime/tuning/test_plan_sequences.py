@@ -94,3 +94,13 @@ def test_what_it_takes_grows_with_context_precision_and_weights(home: Home) -> N
     assert in_place == 2 * whole.kv_bytes
     handed_on = sequence_footprint(EIGHT_B, options, "onnx").kv_bytes
     assert handed_on - in_place == 2 * 131_072 * (options.context_length or 0)
+
+
+@pytest.mark.parametrize(("system", "times"), [("linux", 2), ("darwin", 1)])
+def test_a_cpu_keeps_keys_of_quantized_mlx_models_in_single_precision(
+    home: Home, monkeypatch: pytest.MonkeyPatch, system: str, times: int
+) -> None:
+    header = replace(EIGHT_B, format="mlx", quantization="4-bit")
+    options = plan(header, 64, home).options
+    monkeypatch.setattr("sys.platform", system)
+    assert sequence_footprint(header, options, "mlx").kv_bytes == times * 131_072 * (options.cache_tokens or 0)
