@@ -86,6 +86,8 @@ class LoadOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     """The syntax that the model's tool calls are read in, by its name; "auto" finds it out."""
     converted_dir: str | None = None
     """Where weights are kept in layouts that their model did not come in; None keeps none."""
+    freed_bytes: int | None = None
+    """How much of what it freed an engine may keep for its next steps; None leaves it to the engine."""
     weight_bits: Literal[4, 8] | None = None
     """Weights of 16 bits or more are quantized to so many; None leaves them as they are."""
     onnx_provider: Literal["cpu", "coreml"] = "cpu"

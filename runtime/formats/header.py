@@ -69,6 +69,8 @@ class Header:
     """More exactly; None where the format or the architecture is not known well enough."""
     active: ActiveWeights | None = None
     """None where the format or the architecture is not known well enough."""
+    kv_in_place: bool = False
+    """True where an ONNX graph writes keys and values behind the old ones; others hand on a copy of all with every token."""
     feed_forward_length: int | None = None
     """How wide a layer's inner half is; the widest where layers differ."""
     rope_by_context: bool = False

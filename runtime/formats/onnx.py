@@ -14,6 +14,8 @@ from .header import Header
 from .onnx_variants import choose_graph, find_variants, graph_files, model_folder, quantization_of, read_variant
 from .protobuf import read_beginning, read_fields
 
+GENAI = "genai_config.json"
+"""Beside the graphs of onnxruntime-genai, which write keys and values behind the old ones."""
 _IR_VERSION, _GRAPH, _OPSET_IMPORT = 1, 7, 8
 
 
@@ -60,4 +62,5 @@ def read_graph_header(graph: Path) -> Header:
     """Reads what a graph's name and the folder around it say of the model; its size is that of the graph and its data."""
     folder = model_folder(graph)
     header = to_header(folder, "onnx", read_json(folder / "config.json") or {}, total_bytes(graph_files(graph)))
-    return replace(header, quantization=quantization_of(read_variant(graph.stem)[1]))
+    in_place = (folder / GENAI).is_file()
+    return replace(header, quantization=quantization_of(read_variant(graph.stem)[1]), kv_in_place=in_place)

@@ -15,7 +15,7 @@ from ..models.model import Model
 from .context import LEAST_CONTEXT, MOST_CONTEXT_BY_ITSELF
 from .load_plan import Choice, LoadPlan, step_target
 from .prefix_room import choose_prefix
-from .sequence_footprint import sequence_footprint
+from .sequence_footprint import freed_bytes, sequence_footprint
 
 CONTEXTS_KEPT = 4
 """So many whole contexts may be in memory at once where there is room."""
@@ -60,6 +60,8 @@ def plan_sequences(
         if shortened:
             why_context = f"context {options.context_length} of {header.context_length}: more would not fit"
         options = _more_cells(header, options, engine_name, budget, memory_bytes or 0)
+    if engine_name == "mlx":
+        options = msgspec.structs.replace(options, freed_bytes=freed_bytes(header, options))
     needed = sequence_footprint(header, options, engine_name)
     cells = options.cache_tokens or options.context_length or 0
     choices = (

@@ -10,6 +10,8 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 from ..frames import Load, LoadRefused, Prepare, Prepared, Progress, Ready, Shutdown
 from .backends.backend import Backend, Loaded, LoadError
@@ -24,6 +26,8 @@ READ_SHARE = 0.95
 
 LIBRARIES = {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
 """Read by the engines' libraries when they are imported: no bars in a log that nobody watches, no look at the internet."""
+HIDDEN = {"mlx": ("torch",)}
+"""What an engine's libraries import where they find it, and do not need: torch would cost MLX 200 MB and three seconds."""
 
 log = logging.getLogger("impetus.worker")
 
@@ -54,6 +58,7 @@ def _serve(inbox: Inbox, outlet: Outlet) -> None:
     began_s = time.monotonic()
     limited = limit_memory(load.options.memory_limit_bytes)
     try:
+        hide_unneeded(load.backend)
         backend = find_backend(load.backend)()
         loaded = _load(backend, load, LoadProgress(outlet))
     except LoadError as error:
@@ -91,12 +96,19 @@ def _stand_by(inbox: Inbox, outlet: Outlet) -> Load | None:
             case Shutdown():
                 return None
             case Prepare(backend):
+                hide_unneeded(backend)
                 with suppress(LoadError):
                     find_backend(backend)
                 gc.collect()
                 outlet.send(Prepared())
             case other:
                 raise TypeError(f"{type(other).__name__} came before Load")
+
+
+def hide_unneeded(backend: str) -> None:
+    """Keeps an engine's libraries from finding what they would import for nothing; this process serves no other engine."""
+    for name in HIDDEN.get(backend, ()):
+        sys.modules.setdefault(name, cast("ModuleType", None))
 
 
 def _load(backend: Backend, load: Load, progress: LoadProgress) -> Loaded:

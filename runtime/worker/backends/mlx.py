@@ -36,6 +36,8 @@ GROUPS = (64, 32)
 FREED_BYTES = 1 << 30
 """How much of what was freed MLX may keep for itself; more would hide from the system what is really free."""
 DEFAULT_CONTEXT = 4096
+MOST_FILLED = 2
+"""To fill shorter pieces of prompts up to a longer one costs a GPU little; a CPU computes each token for itself."""
 
 
 class MlxRunner:
@@ -58,7 +60,7 @@ class MlxRunner:
             with suppress(ValueError):
                 info = mx.device_info() if hasattr(mx, "device_info") else mx.metal.device_info()
                 mx.set_wired_limit(int(info["max_recommended_working_set_size"]))
-        mx.set_cache_limit(FREED_BYTES)
+        mx.set_cache_limit(FREED_BYTES if options.freed_bytes is None else options.freed_bytes)
         folder = prepare_folder(path, options, on_progress)
         self._model, config = open_weights(folder, on_progress)
         self._like = self._fresh_caches()
@@ -109,7 +111,7 @@ class MlxRunner:
             for part in parts:
                 self.extend(part.state, part.tokens, "none")
             return
-        for group in alike(parts):
+        for group in alike(parts, most_filled=MOST_FILLED if on_gpu() else 1):
             self._fill_together(group)
 
     def decode(self, turns: Sequence[Turn[MlxState]]) -> Sequence[Logits | int]:

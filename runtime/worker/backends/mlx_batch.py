@@ -74,11 +74,11 @@ def merge_layers(caches_of: Sequence[list[Any]]) -> list[Any]:
     return [layers[0].merge(list(layers)) for layers in zip(*caches_of, strict=True)]
 
 
-def alike(parts: Sequence[Part[MlxState]]) -> list[list[Part[MlxState]]]:
-    """Groups pieces so that none is filled up to more than twice its length."""
+def alike(parts: Sequence[Part[MlxState]], *, most_filled: float) -> list[list[Part[MlxState]]]:
+    """Groups pieces so that none is filled up to more than so many times its length."""
     groups: list[list[Part[MlxState]]] = []
     for part in sorted(parts, key=lambda part: len(part.tokens)):
-        if groups and len(part.tokens) <= 2 * len(groups[-1][0].tokens):
+        if groups and len(part.tokens) <= most_filled * len(groups[-1][0].tokens):
             groups[-1].append(part)
         else:
             groups.append([part])

@@ -15,7 +15,7 @@ from ..sequences.sequence_backend import SequenceBackend
 from .backend import LoadError
 from .onnx_graph import Graph, find_graph, read_config, read_graph
 from .onnx_library import ENGINE, available_providers, open_session
-from .onnx_states import Batch, OnnxState, empty_planes, make_room, read_positions, write_positions
+from .onnx_states import Batch, OnnxState, copied, empty_planes, make_room, read_positions, write_positions
 from .onnx_trial import choose_providers
 
 DEFAULT_CONTEXT = 4096
@@ -124,7 +124,7 @@ class OnnxRunner:
     def fork(self, state: OnnxState, length: int) -> OnnxState:
         """Copies a beginning."""
         self._settle(state)
-        return OnnxState([plane[:, :, :length].copy() for plane in state.planes], length)
+        return OnnxState([copied(plane[:, :, :length]) for plane in state.planes], length)
 
     def cut(self, state: OnnxState, length: int) -> None:
         """Forgets what is behind."""

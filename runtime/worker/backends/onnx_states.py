@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from .onnx_graph import Graph
 
 GROWTH_TOKENS = 256
+LEAST_MAPPED_BYTES = 1 << 18
+"""Smaller planes share pages with others."""
 
 Planes = list[NDArray[Any]]
 """One for each place of the graph, shape (sequences, heads, tokens, width)."""
@@ -55,7 +58,7 @@ class Batch:
         self.begins = [longest - state.length if aligned else 0 for state in states]
         for place in range(len(states[0].planes)):
             first = states[0].planes[place]
-            plane = np.zeros((len(states), first.shape[1], room, first.shape[3]), first.dtype)
+            plane = zeros((len(states), first.shape[1], room, first.shape[3]), first.dtype)
             for row, state in enumerate(states):
                 begin = self.begins[row]
                 plane[row, :, begin : begin + state.length] = state.planes[place][0, :, : state.length]
@@ -68,7 +71,7 @@ class Batch:
         """Gives every sequence its own planes back."""
         for row, state in enumerate(self.states):
             begin = self.begins[row]
-            state.planes = [plane[row : row + 1, :, begin : begin + state.length].copy() for plane in self.planes]
+            state.planes = [copied(plane[row : row + 1, :, begin : begin + state.length]) for plane in self.planes]
         self.states, self.planes, self.begins = [], [], []
 
 
@@ -77,20 +80,36 @@ def empty_planes(graph: Graph) -> Planes:
     return [np.zeros((1, place.heads, 0, place.width), graph.dtype) for place in graph.places]
 
 
+def zeros(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Makes a plane whose memory goes back to the system with it; the C library would keep most of what is freed in pieces."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if size < LEAST_MAPPED_BYTES:
+        return np.zeros(shape, dtype)
+    return np.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), dtype).reshape(shape)
+
+
+def copied(plane: NDArray[Any]) -> NDArray[Any]:
+    """Makes a plane of its own of a part of another."""
+    new = zeros(plane.shape, plane.dtype)
+    new[...] = plane
+    return new
+
+
 def grown(tokens: int) -> int:
     """How much room is made for so many tokens."""
     return -(-tokens // GROWTH_TOKENS) * GROWTH_TOKENS
 
 
 def make_room(planes: Planes, used: int, needed: int) -> Planes:
-    """Gives planes with room for so many tokens, the same ones where they have it."""
+    """Gives planes with room for so many tokens, the same ones where they have it; else the old ones are of no use any more."""
     if planes[0].shape[2] >= needed:
         return planes
     larger: Planes = []
-    for plane in planes:
-        new = np.zeros((*plane.shape[:2], grown(needed), plane.shape[3]), plane.dtype)
+    for at, plane in enumerate(planes):
+        new = zeros((*plane.shape[:2], grown(needed), plane.shape[3]), plane.dtype)
         new[:, :, :used] = plane[:, :, :used]
         larger.append(new)
+        planes[at] = new  # the smaller one goes before the next one is copied
     return larger
 
 
@@ -110,7 +129,10 @@ def write_positions(state: OnnxState, graph: Graph, data: bytes, begin: int, end
     count, rest = divmod(len(data), each)
     if rest or end - begin > count:
         raise ValueError(f"{len(data)} bytes are no state of positions {begin} to {end}")
-    state.planes = make_room(state.planes, state.length, end)
+    if graph.shares:
+        state.planes = make_room(state.planes, state.length, end)
+    else:
+        state.planes = [_prolonged(plane, state.length, end) for plane in state.planes]
     at = 0
     for place, plane in zip(graph.places, state.planes, strict=True):
         numbers = place.heads * place.width * count
@@ -118,3 +140,10 @@ def write_positions(state: OnnxState, graph: Graph, data: bytes, begin: int, end
         plane[0, :, begin + skip : end] = part[:, skip : end - begin]
         at += numbers * item
     state.length = end
+
+
+def _prolonged(plane: NDArray[Any], used: int, length: int) -> NDArray[Any]:
+    """Gives a copy that is just so long."""
+    new = zeros((*plane.shape[:2], length, plane.shape[3]), plane.dtype)
+    new[:, :, :used] = plane[:, :, :used]
+    return new

@@ -233,6 +233,18 @@ def test_onnx_in_its_folder_or_below(tmp_path: Path) -> None:
     assert detected(folder / "onnx" / "model.onnx").format == "onnx"
 
 
+def test_of_several_onnx_variants_the_one_counts_that_is_served(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "m")
+    (folder / "onnx").mkdir()
+    for name, data in (("model", 1000), ("model_q4", 100), ("model_int8", 200)):
+        (folder / "onnx" / f"{name}.onnx").write_bytes(ONNX)
+        (folder / "onnx" / f"{name}.onnx_data").write_bytes(bytes(data))
+    header = detected(folder)
+    assert (header.size_bytes, header.quantization, header.kv_in_place) == (len(ONNX) + 100, "Q4", False)
+    (folder / "genai_config.json").write_text("{}")
+    assert detected(folder).kv_in_place
+
+
 def test_core_ml_packages_compiled_models_and_files(tmp_path: Path) -> None:
     package = tmp_path / "a.mlpackage"
     package.mkdir()

@@ -90,4 +90,17 @@ def test_what_it_takes_grows_with_context_precision_and_weights(home: Home) -> N
     four = sequence_footprint(EIGHT_B, msgspec.structs.replace(options, weight_bits=4), "mlx")
     assert four.weights_bytes == pytest.approx(4.5e9, rel=0.01)
     # ONNX Runtime keeps keys and values in single precision.
-    assert sequence_footprint(EIGHT_B, options, "onnx").kv_bytes == 2 * whole.kv_bytes
+    in_place = sequence_footprint(replace(EIGHT_B, kv_in_place=True), options, "onnx").kv_bytes
+    assert in_place == 2 * whole.kv_bytes
+    handed_on = sequence_footprint(EIGHT_B, options, "onnx").kv_bytes
+    assert handed_on - in_place == 2 * 131_072 * (options.context_length or 0)
+
+
+@pytest.mark.parametrize(("system", "times"), [("linux", 2), ("darwin", 1)])
+def test_a_cpu_keeps_keys_of_quantized_mlx_models_in_single_precision(
+    home: Home, monkeypatch: pytest.MonkeyPatch, system: str, times: int
+) -> None:
+    header = replace(EIGHT_B, format="mlx", quantization="4-bit")
+    options = plan(header, 64, home).options
+    monkeypatch.setattr("sys.platform", system)
+    assert sequence_footprint(header, options, "mlx").kv_bytes == times * 131_072 * (options.cache_tokens or 0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Generator
 from importlib.util import find_spec
 from pathlib import Path
@@ -228,3 +230,12 @@ def test_pieces_of_several_prompts_are_computed_at_once(tiny: Path) -> None:
         assert scores is not None
         assert scores == pytest.approx(plain.scores(prompt), abs=2e-3)
     player.close()
+
+
+def test_a_worker_for_mlx_imports_no_torch() -> None:
+    program = (
+        "import sys; from impetus.runtime.worker.__main__ import hide_unneeded; "
+        "from impetus.runtime.worker.backends.choose import find_backend; "
+        "hide_unneeded('mlx'); find_backend('mlx'); assert sys.modules['torch'] is None"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, timeout=120)
