@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from .backend import LoadError
 from .torch_library import AutoModel
 
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+"""How torch names what a pickle asks for beside tensors."""
 
 
 def open_weights(
@@ -45,7 +48,10 @@ def open_weights(
         on_progress(0.9)
         return model.to(device).eval(), files
     except pickle.UnpicklingError as error:
-        raise LoadError(f"it holds more than weights, which could be a program: {_first_line(error)}") from error
+        # Its own words tell how to load the file all the same.
+        found = _GLOBAL.search(str(error))
+        named = f" ('{found[1]}')" if found else ""
+        raise LoadError(f"it holds more than weights, which could be a program{named}; nothing of it was run.") from error
     except Exception as error:  # each library that takes part raises its own
         raise LoadError(_explain(error, folder)) from error
 
