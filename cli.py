@@ -376,7 +376,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _bench(invocation: Invocation) -> int:
     from .runtime.tuning.bench_book import FILE_NAME, BenchBook
-    from .runtime.tuning.bench_report import COMPARED, HEADS, to_card, to_comparison, to_rows
+    from .runtime.tuning.bench_report import COMPARED, HEADS, to_card, to_comparison, to_footer, to_rows
 
     options = invocation.options
     book = BenchBook(invocation.home.state_dir / FILE_NAME)
@@ -399,7 +399,7 @@ def _bench(invocation: Invocation) -> int:
         sys.stdout.write(to_card(result))
     else:
         _write_table(HEADS, to_rows(result))
-        sys.stdout.write(f"\nBenchmark {result.id}; `impetus bench compare {result.id} NUMBER` sets it beside another.\n")
+        sys.stdout.write(to_footer(result))
     return 0
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from .bench_plot import to_plot
 from .bench_result import BenchResult, MachineState
 
 Row = tuple[str, ...]
@@ -45,7 +46,14 @@ def to_card(result: BenchResult) -> str:
         f"{result.engine} · {result.quantization or '?'} · {result.size_bytes / 1e9:.2f} GB · {result.system or '?'} · {day}"
     )
     table = [f"| {label} | {value} |" for label, value in to_rows(result)]
-    return "\n".join([title, "", about, "", "| what | measured |", "| --- | --- |", *table, ""])
+    return "\n".join(
+        [title, "", about, "", "| what | measured |", "| --- | --- |", *table, "", "```", to_plot(result), "```", ""]
+    )
+
+
+def to_footer(result: BenchResult) -> str:
+    """Gives what stands below the table: the bars, and how to compare it with another benchmark."""
+    return f"\n{to_plot(result)}\n\nBenchmark {result.id}; `impetus bench compare {result.id} NUMBER` sets it beside another.\n"
 
 
 def to_comparison(first: BenchResult, second: BenchResult) -> list[Row]:

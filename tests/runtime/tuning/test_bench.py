@@ -9,8 +9,9 @@ from tiny_models import tiny_llama
 from impetus.runtime.errors import InvalidRequest
 from impetus.runtime.tuning.bench import Bench, BenchPlan
 from impetus.runtime.tuning.bench_book import BenchBook
-from impetus.runtime.tuning.bench_report import to_card, to_comparison, to_rows
-from impetus.runtime.tuning.bench_result import MachineState, find_flags, find_load
+from impetus.runtime.tuning.bench_plot import to_plot
+from impetus.runtime.tuning.bench_report import to_card, to_comparison, to_footer, to_rows
+from impetus.runtime.tuning.bench_result import BenchPoint, BenchResult, BenchStreams, MachineState, find_flags, find_load
 
 PLAN = BenchPlan(depths=(32, 96, 1_000_000), streams=(1, 3), tokens=12, sustain_s=0.5, force=True)
 
@@ -88,3 +89,36 @@ def test_flags_tell_what_speaks_against_measuring(state, flags):
 def test_a_busy_processor_is_told():
     assert find_load(MachineState(cpu_percent=80)) == ["other programs kept 80 % of the processor busy"]
     assert find_load(MachineState(cpu_percent=3)) == find_load(MachineState()) == []
+
+
+def test_the_plot_gives_each_group_a_scale_of_its_own_and_leaves_out_what_is_unknown():
+    state = MachineState()
+    result = BenchResult(
+        at_epoch_s=0,
+        model="m",
+        quantization=None,
+        size_bytes=1,
+        engine="e",
+        machine=None,
+        chip=None,
+        system=None,
+        context_length=None,
+        load_s=1,
+        cold_ttft_s=1,
+        warm_ttft_s=1,
+        points=[BenchPoint(64, 1, 400.0, None, 1), BenchPoint(1024, 8, 200.0, 50.0, 1)],
+        streams=[BenchStreams(1, 8, 25.0, 1, 1), BenchStreams(4, 8, 0.0, 1, 1)],
+        memory_bytes=None,
+        joules_per_token=None,
+        before=state,
+        after=state,
+        flags=[],
+    )
+    groups = [group.splitlines() for group in to_plot(result).split("\n\n")]
+    assert [group[0].partition(",")[0] for group in groups] == ["prefill", "decode", "all answers"]
+    assert groups[0][1] == f"   64 {'█' * 40} 400.0"
+    assert groups[0][2] == f"1,024 {'█' * 20}{' ' * 20} 200.0"
+    assert groups[1][1:] == [f"1,024 {'█' * 40} 50.0"]
+    assert groups[2][2] == f"4 {' ' * 40} 0.0"
+    assert to_plot(result) in to_card(result)
+    assert to_plot(result) in to_footer(result)
