@@ -108,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     predicted.add_argument("--context", type=int, default=16384, metavar="TOKENS", help="tokens before the next one (16384)")
     recommended = add("recommend", _recommend, "say which models suit this machine, and what another Mac would bring")
     recommended.add_argument("--task", choices=("chat", "code", "embed"), help="what for")
+    recommended.add_argument("--search", metavar="WORDS", help="among what the Hub finds, instead (asks the internet)")
     bench = add("bench", _bench, "measure a model here, or compare two benchmarks: bench compare NUMBER NUMBER")
     bench.add_argument("what", nargs="+", metavar="ID", help="a model's id; or `compare` and two numbers")
     bench.add_argument(
@@ -230,14 +231,10 @@ def _ps(invocation: Invocation) -> int:
 
     with ControlClient(_server_url(invocation), api_key=invocation.config.server.api_key) as client:
         loaded = [model for model in client.status().models if model.state != "unloaded"]
-    if invocation.options.json:
-        _write_json(loaded)
-        return 0
     rows = [
         (model.id, model.state, str(model.context_length or "?"), str(model.running), str(model.pid or "")) for model in loaded
     ]
-    _write_table(("MODEL", "STATE", "CONTEXT", "RUNNING", "PROCESS"), rows)
-    return 0
+    return _show(invocation, loaded, ("MODEL", "STATE", "CONTEXT", "RUNNING", "PROCESS"), rows)
 
 
 def _load(invocation: Invocation) -> int:
@@ -312,11 +309,7 @@ def _hardware(invocation: Invocation) -> int:
     if invocation.options.replay is None:
         time.sleep(LOOK_S)  # some figures are measured from look to look
         sample = probe.read_sample(())
-    if invocation.options.json:
-        _write_json(to_report(profile, sample))
-    else:
-        _write_table(("FACT", "VALUE", "SOURCE"), to_rows(profile, sample))
-    return 0
+    return _show(invocation, to_report(profile, sample), ("FACT", "VALUE", "SOURCE"), to_rows(profile, sample))
 
 
 def _plan(invocation: Invocation) -> int:
@@ -324,12 +317,8 @@ def _plan(invocation: Invocation) -> int:
 
     profile = _detector(invocation)[0].detect()
     report = report_plan(invocation.config, invocation.home, os.environ, profile, invocation.options.model)
-    if invocation.options.json:
-        _write_json(report)
-    else:
-        rows = [(one.name, "–" if one.value is None else str(one.value), one.why) for one in report.decisions]
-        _write_table(("DECISION", "VALUE", "WHY"), rows)
-    return 0
+    rows = [(one.name, "–" if one.value is None else str(one.value), one.why) for one in report.decisions]
+    return _show(invocation, report, ("DECISION", "VALUE", "WHY"), rows)
 
 
 def _detector(invocation: Invocation) -> tuple[HardwareDetector, Probe]:
@@ -360,11 +349,7 @@ def _predict(invocation: Invocation) -> int:
     name, header, engine = find_header(invocation.config, invocation.home, os.environ, options.model)
     profile = _detector(invocation)[0].detect()
     report = to_prediction_report(name, profile, header, options.context, engine)
-    if options.json:
-        _write_json(report)
-    else:
-        _write_table(("WHAT", "PREDICTED"), report.rows())
-    return 0
+    return _show(invocation, report, ("WHAT", "PREDICTED"), report.rows())
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -385,11 +370,8 @@ def _bench(invocation: Invocation) -> int:
         if len(numbers) != COMPARED or len(options.what) != COMPARED + 1:
             raise InvalidRequest("`impetus bench compare` takes the numbers of two benchmarks.")
         first, second = (book.get(int(number)) for number in numbers)
-        if options.json:
-            _write_json([first, second])
-        else:
-            _write_table(("WHAT", numbers[0], numbers[1], "RATIO"), to_comparison(first, second))
-        return 0
+        heads = ("WHAT", numbers[0], numbers[1], "RATIO")
+        return _show(invocation, [first, second], heads, to_comparison(first, second))
     if len(options.what) != 1:
         raise InvalidRequest("`impetus bench` takes one model.")
     result = book.add(asyncio.run(_run_bench(invocation)))
@@ -426,14 +408,18 @@ async def _run_bench(invocation: Invocation) -> BenchResult:
 
 
 def _recommend(invocation: Invocation) -> int:
+    from .runtime.opening import recommend_found
     from .runtime.tuning.recommend import recommend
     from .runtime.tuning.recommend_rows import HEADS, to_lines, to_rows
 
-    found = recommend(_detector(invocation)[0].detect(), invocation.options.task)
-    if invocation.options.json:
-        _write_json(found)
+    options = invocation.options
+    profile = _detector(invocation)[0].detect()
+    if options.search is None:
+        found = recommend(profile, options.task)
     else:
-        _write_table(HEADS, to_rows(found))
+        found = asyncio.run(recommend_found(invocation.config, profile, options.search))
+    _show(invocation, found, HEADS, to_rows(found))
+    if not options.json:
         sys.stdout.write("".join(f"{line}\n" for line in to_lines(found)))
     return 0
 
@@ -478,6 +464,19 @@ async def _watch_pull(reference: str, folder: Path, config: Config) -> int:
         return 0
     sys.stderr.write(f"impetus: {download.error or 'the download was cancelled'}\n")
     return 1
+
+
+def _show(
+    invocation: Invocation,
+    value: msgspec.Struct | Sequence[msgspec.Struct],
+    heads: tuple[str, ...],
+    rows: Sequence[tuple[str, ...]],
+) -> int:
+    if invocation.options.json:
+        _write_json(value)
+    else:
+        _write_table(heads, rows)
+    return 0
 
 
 def _write_json(values: msgspec.Struct | Sequence[msgspec.Struct]) -> None:

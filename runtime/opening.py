@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from .formats.header import Header
 from .home import Home
 from .logbook import LogBook
 from .models.header_cache import FILE_NAME, HeaderCache
+from .models.hub import Hub
 from .models.hub_header import read_remote_header
 from .models.model import Model
 from .models.recommended import read_list
@@ -27,6 +29,8 @@ from .planner import Planner, PlanReport
 from .runtime import Runtime
 from .tuning.measured import FILE_NAME as SPEEDS
 from .tuning.measured import SpeedBook
+from .tuning.recommend import Recommendations, name_machine
+from .tuning.recommend_search import recommend_search
 from .tuning.speeds import KnownSpeeds
 
 FEW_CORES = 4
@@ -155,6 +159,14 @@ def report_plan(
     planner = Planner(config, home, names)
     planner.profile = profile
     return planner.report(names.resolve(name))
+
+
+async def recommend_found(config: Config, profile: CapabilityProfile, words: str) -> Recommendations:
+    """Recommends from what the Hub finds for some words; asks the internet, and raises DownloadError."""
+    hub = Hub(endpoint=config.hub.endpoint or None, rank=partial(rank_format, prefer=config.engine.prefer))
+    found = await recommend_search(hub, profile, words)
+    today = time.strftime("%Y-%m-%d")
+    return Recommendations(today, name_machine(profile), None, list(found.models), [], list(found.notes), "the Hub on")
 
 
 def huggingface_cache(environment: Mapping[str, str]) -> Path:

@@ -73,13 +73,15 @@ class Recommendations(msgspec.Struct, frozen=True):
     """What `impetus recommend --json` prints."""
 
     as_of: str
-    """The day of the list."""
+    """The day of the list, or of the search."""
     machine: str
     task: Task | None
     models: list[Recommendation]
     """The best first."""
     upgrades: list[Upgrade]
     notes: list[str]
+    source: str = "a list of"
+    """In words that the day follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def recommend(profile: CapabilityProfile | None, task: Task | None = None, liste
         notes.append("none of the listed models fits with 16,384 tokens of context")
     return Recommendations(
         as_of=listed.as_of,
-        machine=_machine_name(profile),
+        machine=name_machine(profile),
         task=task,
         models=[_to_recommendation(choice) for choice in choices],
         upgrades=[] if profile is None else _upgrades(models, listed, choices),
@@ -165,7 +167,7 @@ def _upgrades(models: Sequence[ListedModel], listed: ModelList, here: Sequence[_
         if slower or (not better and (faster is None or faster < _WORTHWHILE)):
             continue
         best = f"{there[0].listed.name} {there[0].quantization}"
-        name = _machine_name(other)
+        name = name_machine(other)
         times = f"{faster:.1f} times as fast, " if faster is not None and faster >= _NOTICEABLE else ""
         words = f"{name}: {times}fits {best}"
         found.append(Upgrade(name, faster, best, there[0].prediction.decode, words))
@@ -203,7 +205,8 @@ def to_profile(chip: str, gib: int) -> CapabilityProfile:
     )
 
 
-def _machine_name(profile: CapabilityProfile | None) -> str:
+def name_machine(profile: CapabilityProfile | None) -> str:
+    """Names a machine by chip and memory, as "M4 Max 64 GB"."""
     if profile is None:
         return "this machine"
     memory = profile.memory_bytes

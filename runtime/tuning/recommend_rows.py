@@ -28,7 +28,7 @@ def to_rows(found: Recommendations) -> list[tuple[str, ...]]:
 
 def to_lines(found: Recommendations) -> list[str]:
     """Gives what stands below the table."""
-    head = f"For {found.machine}, by a list of {found.as_of}; speeds are predicted, with 16,384 tokens of context."
+    head = f"For {found.machine}, by {found.source} {found.as_of}; speeds are predicted, with 16,384 tokens of context."
     notes = [f"Note: {note}." for note in found.notes]
     upgrades = ["Another Mac would bring:", *(f"- {upgrade.words}" for upgrade in found.upgrades)] if found.upgrades else []
     return ["", head, *notes, *upgrades]
