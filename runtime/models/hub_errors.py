@@ -54,7 +54,9 @@ def to_download_error(error: Exception, *, repo: str | None, endpoint: str | Non
             text = f"{what} could not be written: {error.strerror}{where}."
         case _ if is_transient(error):
             reason = str(error) or type(error).__name__
-            text = f"The Hub at {hub} cannot be reached ({reason}). Is this machine online? Models that are here need no internet."
+            text = (
+                f"The Hub at {hub} cannot be reached ({reason}). Is this machine online? Models that are here need no internet."
+            )
         case _:
             text = f"{what} could not be had: {type(error).__name__}: {error}"
     return DownloadError(text[:1].upper() + text[1:])
