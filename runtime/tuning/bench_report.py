@@ -93,6 +93,7 @@ def _tps(value: float | None) -> str:
 
 def _state(state: MachineState) -> str:
     parts = [
+        f"CPU {state.cpu_percent:.0f} % busy" if state.cpu_percent is not None else "",
         f"thermal {state.thermal_level}" if state.thermal_level else "",
         f"{state.temperature_c:.0f} °C" if state.temperature_c is not None else "",
         f"{state.power_w:.1f} W" if state.power_w is not None else "",
