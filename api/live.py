@@ -18,6 +18,7 @@ from ..hw.sample import Sample
 from ..runtime.errors import Overloaded
 from ..runtime.journal import RequestRecord
 from ..runtime.runtime import Runtime
+from ..runtime.scheduling.decisions import Decision
 from .dialects.control import StatusAnswer, to_request_entry
 from .dialects.live import LiveMessage, RequestMoved, Sampled, to_changed, to_full_status
 from .errors import RequestRefused
@@ -138,6 +139,7 @@ class LiveFeed:
             self._removers = [
                 self._runtime.listen(self.changed),
                 self._runtime.journal.listen(self._take_request),
+                self._runtime.governors.decisions.listen(self._on_decision_in_thread),
                 self._runtime.monitor.listen(self._on_sample_in_thread),
             ]
             self._telling = asyncio.create_task(self._tell_changes(), name="tell changes")
@@ -172,6 +174,12 @@ class LiveFeed:
 
     def _take_request(self, record: RequestRecord) -> None:
         self._offer(record.id, RequestMoved(to_request_entry(record)))
+
+    def _on_decision_in_thread(self, decision: Decision) -> None:
+        del decision  # what the governors do now is told whole
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self.changed)
 
     def _on_sample_in_thread(self, sample: Sample) -> None:
         loop = self._loop

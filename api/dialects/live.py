@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ...hw.sample import Sample
-from .control import AddressEntry, DownloadEntry, ModelEntry, RequestEntry, StatusAnswer
+from .control import AddressEntry, DownloadEntry, GovernorEntry, ModelEntry, RequestEntry, StatusAnswer
 
 
 class FullStatus(StatusAnswer, frozen=True, tag_field="type", tag="status"):
@@ -13,12 +13,13 @@ class FullStatus(StatusAnswer, frozen=True, tag_field="type", tag="status"):
 
 
 class Changed(msgspec.Struct, frozen=True, tag_field="type", tag="changed"):
-    """Models, downloads, ports or the tokens of running requests are different; lists are whole."""
+    """Models, downloads, ports, governors or the tokens of running requests are different; lists are whole."""
 
     models: list[ModelEntry]
     running: list[RequestEntry]
     downloads: list[DownloadEntry]
     addresses: list[AddressEntry]
+    governors: list[GovernorEntry]
 
 
 class Sampled(msgspec.Struct, frozen=True, tag_field="type", tag="sample"):
@@ -45,4 +46,4 @@ def to_full_status(status: StatusAnswer) -> FullStatus:
 
 def to_changed(status: StatusAnswer) -> Changed:
     """Gives what changes more often than the rest of a status."""
-    return Changed(status.models, status.running, status.downloads, status.addresses)
+    return Changed(status.models, status.running, status.downloads, status.addresses, status.governors)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import socket
+import time
 
 import aiohttp
 import msgspec
@@ -98,6 +99,19 @@ async def test_readings_come_from_the_monitors_thread(live) -> None:
         assert news.sample.cpu_percent == 12.5
 
 
+async def test_what_a_governor_decides_is_a_change(live) -> None:
+    memory = live.runtime.governors.memory
+    now_s = time.monotonic() + 1000
+    async with await follow(live) as ws:
+        first = await receive(ws)
+        assert {one.governor: one.state for one in first.governors} == {"memory": "normal", "heat": "ok"}
+        for after_s in (0, 3):
+            memory.observe(Sample(at_s=now_s + after_s, memory_pressure="critical"))
+        news = await receive_until(ws, lambda news: isinstance(news, Changed) and news.governors[0].state != "normal")
+        assert (news.governors[0].governor, news.governors[0].state) == ("memory", "critical")
+        assert news.governors[0].actions
+
+
 async def test_tokens_of_running_requests_are_told_with_each_reading(live) -> None:
     async with await follow(live) as ws:
         await receive(ws)
@@ -109,19 +123,21 @@ async def test_tokens_of_running_requests_are_told_with_each_reading(live) -> No
 
 
 async def test_several_follow_and_nothing_is_listened_to_once_all_left(live) -> None:
-    journal = live.runtime.journal
-    listeners = len(journal._listeners)
+    journal, decisions = live.runtime.journal, live.runtime.governors.decisions
+    listeners, judges = len(journal._listeners), len(decisions._listeners)
     sockets = [await follow(live) for _ in range(3)]
     for ws in sockets:
         assert isinstance(await receive(ws), FullStatus)
     assert feed(live).followers == 3
     assert len(journal._listeners) == listeners + 1
+    assert len(decisions._listeners) == judges + 1
     record = journal.open(model="m", client="c", route="r")
     for ws in sockets:
         await receive_until(ws, lambda news: isinstance(news, RequestMoved) and news.request.id == record.id)
         await ws.close()
     await until_followed_by(live, 0)
     assert len(journal._listeners) == listeners
+    assert len(decisions._listeners) == judges
 
 
 async def test_a_follower_that_reads_nothing_is_bounded_and_finds_everything_later(live) -> None:
