@@ -1,5 +1,4 @@
 import random
-import time
 from collections.abc import Sequence
 
 import pytest
@@ -7,6 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from impetus.runtime.worker.prefix.segments import common_tokens
 from impetus.runtime.worker.prefix.trie import TokenTrie
 
 TOKENS = st.lists(st.integers(0, 2) | st.sampled_from([256, 65536, 2**31 - 1]), max_size=8)
@@ -97,18 +97,23 @@ def test_a_long_sequence_grows_token_by_token() -> None:
     assert trie.longest(tokens[:7000]) == (7000, "b")
 
 
-def test_a_long_prompt_is_looked_up_among_many_within_a_millisecond() -> None:
+def test_a_long_prompt_is_looked_up_among_many_by_looking_at_each_token_once(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = random.Random(1)
     system = [draw.randrange(50_000) for _ in range(20_000)]
     trie: TokenTrie[int] = TokenTrie()
     for value in range(200):
         trie.insert(system[: draw.randrange(20_000)] + [draw.randrange(50_000) for _ in range(10_000)], value)
     prompt = system + [draw.randrange(50_000) for _ in range(10_000)]
-    # The best of many: other processes may take the core in between.
-    times: list[float] = []
-    for _ in range(20):
-        began = time.perf_counter()
-        trie.longest(prompt)
-        times.append(time.perf_counter() - began)
-    assert min(times) < 1e-3, min(times)
-    print(min(times))
+    compared: list[int] = []
+
+    def count(label: bytes, at: int, packed: bytes, packed_at: int) -> int:
+        shared = common_tokens(label, at, packed, packed_at)
+        compared.append(shared)
+        return shared
+
+    monkeypatch.setattr("impetus.runtime.worker.prefix.trie.common_tokens", count)
+    found, _ = trie.longest(prompt)
+    # However many sequences there are, only the way of the prompt is gone: a stop for each of them that leaves it, at most.
+    assert sum(compared) == found
+    assert 19_000 < found <= 20_000
+    assert len(compared) <= 201
