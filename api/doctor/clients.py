@@ -13,7 +13,7 @@ from .speak_ollama import OllamaSpeaker
 from .speak_responses import ResponsesSpeaker
 
 CHAT = "/v1/chat/completions"
-_SYSTEM = "You are a coding agent. You work in the folder /work/demo. Use the tools you are given, and be brief."
+_SYSTEM = "You are a coding agent. You work in the folder /home/you/demo. Use the tools you are given, and be brief."
 
 
 @dataclass(frozen=True, slots=True)

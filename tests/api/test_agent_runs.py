@@ -20,7 +20,7 @@ TOOLS: list[Any] = [
     for name, fields in (("write_to_file", ["path", "content"]), ("read_file", ["path"]), ("attempt_completion", ["result"]))
 ]
 TASK = [
-    {"role": "system", "content": "You are an agent.\nCurrent Working Directory: /work/here\n"},
+    {"role": "system", "content": "You are an agent.\nCurrent Working Directory: /somewhere/here\n"},
     {"role": "user", "content": "Create a file named hello.txt with content hi-there"},
 ]
 
@@ -75,7 +75,7 @@ async def test_an_agent_writes_a_file_reads_it_and_finishes(serve) -> None:
                 messages.append({"role": "tool", "tool_call_id": call["id"], "content": use(name, arguments)})
             if done:
                 break
-    assert files == {"/work/here/hello.txt": "hi-there"}
+    assert files == {"/somewhere/here/hello.txt": "hi-there"}
     assert done == ["Done: hello.txt holds hi-there."]
     assert [message["role"] for message in messages[2:]] == ["assistant", "tool"] * 3
 

@@ -35,9 +35,9 @@ def calls(*messages: Message, tools: tuple[Tool, ...], **fields: object) -> list
 
 
 def test_a_file_is_written_in_the_agents_folder() -> None:
-    system = text("system", "Environment\nWorking directory: /home/me/work\n")
+    system = text("system", "Environment\nWorking directory: /home/me/notes\n")
     [(name, arguments)] = calls(system, text("user", TASK), tools=(EDIT, READ, SHELL, WRITE))
-    assert (name, arguments) == ("write_file", {"path": "/home/me/work/hello.txt", "content": "hi-there"})
+    assert (name, arguments) == ("write_file", {"path": "/home/me/notes/hello.txt", "content": "hi-there"})
 
 
 @pytest.mark.parametrize(
