@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from struct import Struct
-from typing import BinaryIO, Literal, cast
+from typing import Literal, cast
 
 from ..errors import FormatError
 from .ggml_types import TENSOR_TYPES
-from .reader import ByteReader
+from .reader import ByteReader, ByteStream
 
 MAGIC = b"GGUF"
 
@@ -133,7 +133,7 @@ def read_part(path: Path) -> GgufPart:
         raise FormatError(path, f"cannot be read: {error.strerror}", cure="Look at its permissions and its disk.") from error
 
 
-def parse_part(file: BinaryIO, path: Path, size_bytes: int) -> GgufPart:
+def parse_part(file: ByteStream, path: Path, size_bytes: int) -> GgufPart:
     """Reads the header from an open file that stands at its start.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
-from typing import BinaryIO
+from typing import Protocol
 from zlib import crc32
 
 from ..errors import FormatError
@@ -33,13 +33,25 @@ _known_lists: dict[tuple[object, ...], _List] = {}
 """By how many there are and how they begin, the oldest first; as a cache of a pure function is."""
 
 
+class ByteStream(Protocol):
+    """What is read from: an open file, or bytes in memory."""
+
+    def read(self, size: int, /) -> bytes:
+        """Reads so many bytes, or what is left."""
+        ...
+
+    def seek(self, offset: int, /) -> int:
+        """Goes to a place, counted from the start."""
+        ...
+
+
 class ByteReader:
     """Walks forward through a file's head; every length is held against the file's size before a byte is read.
 
     It reads through a window and maps nothing, as a mapped file that another program cuts short ends the process.
     """
 
-    def __init__(self, file: BinaryIO, path: Path, size_bytes: int) -> None:
+    def __init__(self, file: ByteStream, path: Path, size_bytes: int) -> None:
         self._file = file
         self._window = b""
         self._window_start = 0

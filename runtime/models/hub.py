@@ -131,12 +131,18 @@ def _remote_files(info: ModelInfo) -> list[RemoteFile]:
         RemoteFile(
             sibling.rfilename,
             sibling.size,
-            str(sibling.lfs.sha256) if sibling.lfs is not None else None,  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+            _checksum(sibling.lfs),
             # Of a large file that is the name of a pointer to it.
             sibling.blob_id if sibling.lfs is None else None,
         )
         for sibling in info.siblings or ()
     ]
+
+
+def _checksum(lfs: object) -> str | None:
+    """The checksum of a large file; huggingface_hub leaves open of what type it is."""
+    checksum: object = getattr(lfs, "sha256", None)
+    return None if checksum is None else str(checksum)
 
 
 def _facts(info: ModelInfo) -> Facts:

@@ -45,7 +45,7 @@ def read_remote_header(reference: str, *, endpoint: str | None = None, rank: Ran
         header = _of_gguf(listing, file, endpoint) if file.format == "gguf" else _of_config(listing, file, endpoint)
     except (DownloadError, FormatError) as error:
         raise DownloadError(f"'{reference}': {error.message}") from error
-    except Exception as error:
+    except Exception as error:  # huggingface_hub and its client raise their own; each is told in our words
         raise to_download_error(error, repo=wanted.repo, endpoint=endpoint) from error
     name = f"{wanted.repo}:{header.quantization or file.name}"
     return replace(header, name=name, size_bytes=file.size_bytes or header.size_bytes)
@@ -62,7 +62,7 @@ def _read_part(listing: Listing, file: RemoteFile, endpoint: str | None) -> Gguf
     while True:
         head = _read_beginning(listing, file.path, wanted, endpoint)
         try:
-            return parse_part(io.BytesIO(head), path, file.size_bytes or len(head))  # pyright: ignore[reportArgumentType]
+            return parse_part(io.BytesIO(head), path, file.size_bytes or len(head))
         except FormatError:
             # Too little of it was read, or it is damaged: more of it tells which.
             if len(head) < wanted or wanted >= _MOST_BYTES:
@@ -116,7 +116,8 @@ def _read_beginning(listing: Listing, path: str, most_bytes: int, endpoint: str 
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # pyright: ignore[reportUnknownVariableType]
 
     url = hf_hub_url(listing.repo, path, revision=listing.commit, endpoint=endpoint)
-    headers = {**build_hf_headers(), "Range": f"bytes=0-{most_bytes - 1}"}
+    # Packed bytes would not be those that the range counts.
+    headers = build_hf_headers(library_name="impetus") | {"Accept-Encoding": "identity", "Range": f"bytes=0-{most_bytes - 1}"}
     read = bytearray()
     with get_session().stream("GET", url, headers=headers, timeout=ANSWER_TIMEOUT_S, follow_redirects=True) as answer:
         hf_raise_for_status(answer)
