@@ -200,9 +200,10 @@ def _start_log(config: Config, *, to_stderr: bool) -> LogBook:
 
 
 def _ls(invocation: Invocation) -> int:
+    from .runtime.advice import read_speeds
     from .runtime.models.listing import ModelLine
     from .runtime.models.model import ModelStatus
-    from .runtime.opening import open_registry, read_speeds
+    from .runtime.opening import open_registry
 
     models = open_registry(invocation.config, invocation.home, os.environ).scan()
     speeds = read_speeds(invocation.config, invocation.home)
@@ -313,7 +314,7 @@ def _hardware(invocation: Invocation) -> int:
 
 
 def _plan(invocation: Invocation) -> int:
-    from .runtime.opening import report_plan
+    from .runtime.advice import report_plan
 
     profile = _detector(invocation)[0].detect()
     report = report_plan(invocation.config, invocation.home, os.environ, profile, invocation.options.model)
@@ -340,7 +341,7 @@ def _detector(invocation: Invocation) -> tuple[HardwareDetector, Probe]:
 
 
 def _predict(invocation: Invocation) -> int:
-    from .runtime.opening import find_header
+    from .runtime.advice import find_header
     from .runtime.tuning.predict_report import to_prediction_report
 
     options = invocation.options
@@ -408,7 +409,7 @@ async def _run_bench(invocation: Invocation) -> BenchResult:
 
 
 def _recommend(invocation: Invocation) -> int:
-    from .runtime.opening import recommend_found
+    from .runtime.advice import recommend_found
     from .runtime.tuning.recommend import recommend
     from .runtime.tuning.recommend_rows import HEADS, to_lines, to_rows
 

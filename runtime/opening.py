@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from ..hw.detector import HardwareDetector
-from ..hw.override import to_override
 from ..hw.probes.choose import choose_probe
-from ..hw.profile import CapabilityProfile
 from .config import Config
-from .engines.choice import EngineName, choose_engine, explain_problem, rank_format
-from .errors import UnknownModel
-from .formats.header import Header
+from .engines.choice import explain_problem, rank_format
 from .home import Home
 from .logbook import LogBook
 from .models.header_cache import FILE_NAME, HeaderCache
-from .models.hub import Hub
-from .models.hub_header import read_remote_header
 from .models.model import Model
-from .models.recommended import read_list
 from .models.registry import ECHO, SCRIPTED, Registry
 from .models.stores import FolderStore, HuggingFaceStore, StarterStore, Store
-from .naming import Names
-from .planner import Planner, PlanReport
 from .runtime import Runtime
-from .tuning.measured import FILE_NAME as SPEEDS
-from .tuning.measured import SpeedBook
-from .tuning.recommend import Recommendations, name_machine
-from .tuning.recommend_search import recommend_search
-from .tuning.speeds import KnownSpeeds
 
 FEW_CORES = 4
 SHORT_SPIN = "1500"
@@ -96,77 +80,6 @@ def open_registry(config: Config, home: Home, environment: Mapping[str, str], *,
         rank=partial(rank_format, prefer=config.engine.prefer),
         headers=HeaderCache(home.cache_dir / FILE_NAME),
     )
-
-
-def read_profile(config: Config) -> CapabilityProfile:
-    """Reads what this machine is, with what the settings state of it; blocks."""
-    return HardwareDetector(choose_probe(), to_override(config.hardware.stated())).detect()
-
-
-def read_speeds(config: Config, home: Home) -> KnownSpeeds:
-    """Gives what is known of models' speeds on this machine; blocks."""
-    profile, prefer = read_profile(config), config.engine.prefer
-    speeds = KnownSpeeds(
-        SpeedBook(home.state_dir / SPEEDS),
-        profile=lambda: profile,
-        choose_engine=lambda model: choose_engine(model.header, prefer).engine or "llama",
-    )
-    speeds.read()
-    return speeds
-
-
-def find_header(config: Config, home: Home, environment: Mapping[str, str], name: str) -> tuple[str, Header, EngineName]:
-    """Finds what is known of a model here, in the shipped list or on the Hub; blocks.
-
-    Returns:
-        Its id or name, its header, and the engine that would compute it here.
-
-    Raises:
-        UnknownModel: there is none of this name here, and it is not one of the Hub's.
-        DownloadError: the Hub does not tell.
-    """
-    registry = open_registry(config, home, environment)
-    registry.scan()
-    names = Names(registry, config.aliases)
-    listed = next((model for model in read_list().models if model.name.casefold() == name.casefold()), None)
-    try:
-        model = names.resolve(name)
-        name, header = model.id, model.header
-    except UnknownModel:
-        if listed is not None:
-            name, header = listed.name, listed.header(listed.quantizations[-1], read_list().bits)
-        elif "/" in name:
-            rank = partial(rank_format, prefer=config.engine.prefer)
-            header = read_remote_header(name, endpoint=config.hub.endpoint or None, rank=rank)
-        else:
-            raise
-    engine = choose_engine(header, config.engine.prefer).engine or "llama"
-    return name, header, engine
-
-
-def report_plan(
-    config: Config, home: Home, environment: Mapping[str, str], profile: CapabilityProfile, name: str
-) -> PlanReport:
-    """Says how a model would be held on a machine, decision by decision; blocks.
-
-    Raises:
-        UnknownModel: there is none of this name.
-        UnservableModel: no engine runs it.
-    """
-    registry = open_registry(config, home, environment)
-    registry.scan()
-    names = Names(registry, config.aliases)
-    planner = Planner(config, home, names)
-    planner.profile = profile
-    return planner.report(names.resolve(name))
-
-
-async def recommend_found(config: Config, profile: CapabilityProfile, words: str) -> Recommendations:
-    """Recommends from what the Hub finds for some words; asks the internet, and raises DownloadError."""
-    hub = Hub(endpoint=config.hub.endpoint or None, rank=partial(rank_format, prefer=config.engine.prefer))
-    found = await recommend_search(hub, profile, words)
-    today = time.strftime("%Y-%m-%d")
-    return Recommendations(today, name_machine(profile), None, list(found.models), [], list(found.notes), "the Hub on")
 
 
 def huggingface_cache(environment: Mapping[str, str]) -> Path:

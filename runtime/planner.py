@@ -6,7 +6,7 @@ import msgspec
 
 from ..hw.profile import CapabilityProfile
 from .config import Config
-from .engines.choice import EngineChoice, choose_engine
+from .engines.choice import EngineChoice, EngineName, choose_engine, name_engine
 from .errors import UnknownModel, UnservableModel
 from .home import Home
 from .models.model import Model
@@ -64,9 +64,9 @@ class Planner:
         """Chooses the engine, or says why there is none."""
         return choose_engine(model.header, self.config.engine.prefer)
 
-    def name_engine(self, model: Model) -> str:
+    def name_engine(self, model: Model) -> EngineName:
         """Names the engine that computes a model; the GGUF engine where none can."""
-        return self.choose(model).engine or "llama"
+        return name_engine(model.header, self.config.engine.prefer)
 
     def plan(self, model: Model, wishes: LoadWishes = NO_WISHES, budget_bytes: int | None = None) -> LoadPlan:
         """Plans a load, for no more than so many bytes where that is a number, else for the models' share of the memory."""

@@ -75,6 +75,11 @@ def choose_engine(header: Header, prefer: Preference = "auto") -> EngineChoice:
     return EngineChoice(None, " ".join(problem if problem.endswith(".") else f"{problem}." for problem in problems))
 
 
+def name_engine(header: Header, prefer: Preference = "auto") -> EngineName:
+    """Names the engine that would compute a model; the GGUF engine where none can."""
+    return choose_engine(header, prefer).engine or "llama"
+
+
 def explain_problem(header: Header, prefer: Preference = "auto") -> str | None:
     """Says why a model cannot be served here; None where it can."""
     return choose_engine(header, prefer).problem
