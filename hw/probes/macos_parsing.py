@@ -102,7 +102,7 @@ def parse_free_percent(text: str) -> int | None:
     return int(match[1]) if match is not None and int(match[1]) <= 100 else None
 
 
-def to_pressure(free_percent: int) -> MemoryPressure:
+def to_pressure(free_percent: float) -> MemoryPressure:
     """Judges pressure by the free percentage, where the kernel's own level is out of reach; the limits are ours."""
     if free_percent < _CRITICAL_FREE_PERCENT:
         return "critical"

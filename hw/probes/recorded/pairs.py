@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -289,4 +288,4 @@ def _number(value: str | float | bool) -> float | None:
         if re.fullmatch(r"-?[0-9]{1,20}(?:\.[0-9]{1,12})?", value) is None:
             return None
         return float(value) if "." in value else int(value)
-    return value if math.isfinite(value) and abs(value) < 1e25 else None
+    return value if abs(value) < 1e25 else None  # False for NaN, too

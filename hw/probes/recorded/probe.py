@@ -133,7 +133,7 @@ def to_profile(found: Evidence) -> CapabilityProfile:
 def to_sample(found: Evidence, at_s: float) -> Sample:
     """Concludes how hard the machine worked."""
     memory, used = found.integer("memory_bytes"), found.integer("memory_used_bytes")
-    pressure, free = found.text("memory_pressure"), found.integer("free_percent")
+    pressure, free = found.text("memory_pressure"), found.number("free_percent")
     sources, estimated = found.origins(_LOADS)
     if pressure is None and free is not None:
         pressure = Reading(parsing.to_pressure(free.value), free.source, estimated=True)
