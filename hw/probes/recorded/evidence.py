@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -92,13 +92,6 @@ class Evidence:
         if fact is None or not isinstance(fact.value, tuple):
             return None
         return Reading(fact.value, fact.source, fact.estimated)
-
-    def origins(self, names: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
-        """Gives the sources of facts by other names, and which of those are estimated."""
-        known = {ours: self._facts[name] for ours, name in names.items() if name in self._facts}
-        return {ours: fact.source for ours, fact in known.items()}, tuple(
-            ours for ours, fact in known.items() if fact.estimated
-        )
 
 
 _COUNTS: Final[Sequence[str]] = ("logical_cpus", "cpu_cores", "gpu_cores")
