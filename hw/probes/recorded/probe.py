@@ -84,7 +84,6 @@ def _guard(read: Callable[..., None], *arguments: object) -> None:
 
 def to_profile(found: Evidence) -> CapabilityProfile:
     """Concludes what the machine is; facts from the table of chips are the detector's to add."""
-    system = found.text("os")
     model = found.text("model")
     chip = _chip(found, model)
     levels = _levels(found, chip)
@@ -96,7 +95,7 @@ def to_profile(found: Evidence) -> CapabilityProfile:
     memory = found.integer("memory_bytes") or _memory_by_limit(chip, limit)
     return CapabilityProfile(
         host="recording",
-        system=_system(found, system, architecture, apple=apple),
+        system=_system(found),
         architecture=architecture or "unknown",
         model=model,
         chip=chip,
@@ -187,13 +186,7 @@ def _levels(found: Evidence, chip: Reading[str] | None) -> Reading[tuple[CpuLeve
     listed = level_names(chip.value, counts) if chip is not None else ()
     if listed and (read is None or [level.cores for level in listed] == counts):
         return Reading(listed, read.source if read is not None else "table of chips")
-    if read is not None:
-        return read
-    pairs = found.text("level_pairs")
-    if pairs is not None:
-        parts = [part.split(" ", 1) for part in pairs.value.split("/")]
-        return Reading(tuple(CpuLevel(name, int(count)) for count, name in parts), pairs.source)
-    return None
+    return read or found.levels("level_pairs")
 
 
 def _counts(text: Reading[str] | None) -> list[int]:
@@ -224,12 +217,14 @@ def _architecture(found: Evidence, *, apple: bool) -> str | None:
     return read.value if read is not None else None
 
 
-def _system(found: Evidence, system: Reading[str] | None, architecture: str | None, *, apple: bool) -> str:
-    version = found.text("macos")
-    if system is not None and version is None:
+def _system(found: Evidence) -> str:
+    """Names the system; whatever tells anything, and of no other system, is a Mac's."""
+    system, version = found.text("os"), found.text("macos")
+    if version is not None:
+        return f"macOS {version.value}"
+    if system is not None:
         return system.value
-    known = version is not None or apple or architecture is not None or len(found) > 0
-    return f"macOS {version.value if version is not None else ''}".rstrip() if known else "unknown"
+    return "macOS" if len(found) > 0 else "unknown"
 
 
 def _fanless(found: Evidence, architecture: str | None, virtual: Reading[bool] | None) -> Reading[bool] | None:

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from ... import thermal
+from ...profile import CpuLevel
 from .. import macos_parsing as parsing
 from ..macos_parsing import THERMAL_WORDS
 from .evidence import Evidence, Rank
@@ -137,10 +138,9 @@ def _read_kernel(label: str, text: str, found: Evidence) -> None:
 
 def _read_monitors(text: str, found: Evidence) -> None:
     """Notes the line that SiliconScope's `sscope` prints, and kinds of cores as "6 Super + 12 Performance"."""
-    levels = re.search(
-        r"\b([1-9][0-9]{0,2} (?:Super|Performance)(?: \+ [1-9][0-9]{0,2} (?:Performance|Efficiency)\b){1,2})", text
-    )
-    found.add("level_pairs", levels[1].replace(" + ", "/") if levels is not None else None, "a monitor", Rank.TOOL)
+    line = re.search(r"\b[1-9][0-9]{0,2} (?:Super|Performance)(?: \+ [1-9][0-9]{0,2} (?:Performance|Efficiency)\b){1,2}", text)
+    pairs = [part.split(" ") for part in line[0].split(" + ")] if line is not None else []
+    found.add("level_pairs", tuple(CpuLevel(name, int(count)) for count, name in pairs), "a monitor", Rank.TOOL)
     memory = re.search(r"\bMEM [0-9.]{1,8}/([0-9]{1,5}) GB\b", text)
     found.add("memory_bytes", int(memory[1]) << 30 if memory is not None else None, "a monitor", Rank.TOOL)
     gpu = re.findall(rf"\bGPU\s+{_PERCENT} @\s+([0-9]{{1,6}}) MHz", text)
