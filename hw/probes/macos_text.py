@@ -56,7 +56,6 @@ _TOLD_BY_IOREG: Final = frozenset({"gpu_percent", "gpu_memory_bytes"})
 _TOLD_BY_BATTERY: Final = frozenset({"on_battery", "battery_percent"})
 _SLOW_S: Final = 10.0
 """How often what changes rarely is read: the power source, low-power mode, and what a fallback costs."""
-_VIRTUAL_MODELS: Final = ("VirtualMac", "VMware", "Parallels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +95,16 @@ class MacosTextProbe:
         keys = self._sysctl(_PROFILE_KEYS)
         report = self._report(keys)
         rosetta = _flag(keys, "sysctl.proc_translated")
-        virtual = _virtual_machine(keys, report.model)
+        virtual = parsing.parse_virtual(keys, report.model)
         gpu = _Gpu() if "gpu_cores" in without or (virtual is not None and virtual.value) else self._gpu()
         levels = parsing.parse_cpu_levels(keys)
         logical = _first_integer(keys, "hw.logicalcpu", "hw.ncpu", "machdep.cpu.thread_count")
         if logical is None and levels:
             logical = Reading(sum(level.cores for level in levels), "sysctl hw.perflevel")
-        wired_limit_mb = parsing.parse_integer(keys.get("iogpu.wired_limit_mb"))
         return CapabilityProfile(
             host=keys.get("kern.hostname") or platform.node() or "Mac",
             system=self._system(keys),
-            architecture=_architecture(keys),
+            architecture=parsing.parse_architecture(keys) or platform.machine(),
             model=_first_text(keys, "hw.model") or _reported(report.model),
             chip=self._chip(keys, rosetta) or _reported(report.chip) or gpu.chip,
             cpu_levels=levels,
@@ -115,8 +113,7 @@ class MacosTextProbe:
             usable_cpus=logical,
             gpu_cores=gpu.cores,
             memory_bytes=_first_integer(keys, "hw.memsize") or _reported(report.memory_bytes),
-            # 0 means that the system decides, not that the GPU may hold nothing.
-            working_set_bytes=Reading(wired_limit_mb << 20, "sysctl iogpu.wired_limit_mb") if wired_limit_mb else None,
+            working_set_bytes=parsing.parse_wired_limit(keys),
             virtual_machine=virtual,
             rosetta=rosetta,
         )
@@ -231,27 +228,6 @@ def _first_integer(keys: Mapping[str, str], *names: str) -> Reading[int] | None:
 def _flag(keys: Mapping[str, str], name: str) -> Reading[bool] | None:
     value = parsing.parse_flag(keys.get(name))
     return Reading(value, f"sysctl {name}") if value is not None else None
-
-
-def _virtual_machine(keys: Mapping[str, str], reported_model: str | None) -> Reading[bool] | None:
-    stated = _flag(keys, "kern.hv_vmm_present")
-    if stated is not None and stated.value:
-        return stated
-    if (keys.get("hw.model") or reported_model or "").startswith(_VIRTUAL_MODELS):
-        return Reading(True, "model")
-    if keys.get("machdep.cpu.brand_string", "").rstrip().endswith("(Virtual)"):
-        return Reading(True, "sysctl machdep.cpu.brand_string")
-    return stated
-
-
-def _architecture(keys: Mapping[str, str]) -> str:
-    """Tells the machine's architecture, which under Rosetta is not the one that Python sees."""
-    brand = keys.get("machdep.cpu.brand_string", "")
-    if keys.get("hw.optional.arm64") == "1" or keys.get("sysctl.proc_translated") == "1":
-        return "arm64"
-    if brand.startswith(("Apple", "VirtualApple")):
-        return "arm64"
-    return "x86_64" if brand.startswith("Intel") else platform.machine()
 
 
 def _reported(value: Value | None) -> Reading[Value] | None:

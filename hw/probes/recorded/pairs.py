@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
+from ...macs import is_virtual_model
 from .. import macos_parsing as parsing
 from ..macos_parsing import THERMAL_WORDS
 from .evidence import Evidence, Rank, Value
-from .sysctl_texts import is_virtual_model, to_version
+from .sysctl_texts import to_version
 from .values import GIB, is_model, parse_core_counts, parse_memory, read_processors, to_brand, to_memory
 
 _PAIR: Final = re.compile(
