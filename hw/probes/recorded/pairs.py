@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
+from ...chips import GIB
 from ...macs import is_virtual_model
 from .. import macos_parsing as parsing
 from ..macos_parsing import THERMAL_WORDS
 from .evidence import Evidence, Rank, Value
 from .sysctl_texts import to_version
-from .values import GIB, is_model, parse_core_counts, parse_memory, read_processors, to_brand, to_memory
+from .values import is_model, parse_core_counts, parse_memory, read_processors, to_brand, to_memory
 
 _PAIR: Final = re.compile(
     r"""["']([^"'\n]{1,80})["']\s*[:=]\s*
