@@ -188,8 +188,7 @@ def _read_thermal(label: str, text: str, found: Evidence) -> None:
     if "thermalState" in label and word in THERMAL_WORDS:
         found.add("thermal_level", THERMAL_WORDS[word], "NSProcessInfo", Rank.REPORT, estimated=word == "fair")
     if "thermalState" in label and word in {"0", "1", "2", "3"}:
-        named = ("nominal", "moderate", "trapping", "sleeping")[int(word)]
-        found.add("thermal_level", named, "NSProcessInfo", Rank.REPORT, estimated=word == "1")
+        found.add("thermal_level", thermal.from_process_state(int(word)), "NSProcessInfo", Rank.REPORT, estimated=word == "1")
 
 
 def read_model_anywhere(text: str, found: Evidence) -> None:
