@@ -10,16 +10,14 @@ import platform
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from ..chips import parse_brand
-from ..profile import CapabilityProfile, Reading
+from ..profile import CapabilityProfile, Reading, to_reading
 from ..sample import Sample
 from . import macos_parsing as parsing
 from .commands import PatientRunner, Run, run_command
 from .processes import CpuUsage, read_resident_bytes
-
-Value = TypeVar("Value")
 
 SYSCTL: Final = "/usr/sbin/sysctl"
 IOREG_GPU: Final = ("/usr/sbin/ioreg", "-r", "-d1", "-w0", "-c", "IOAccelerator")
@@ -49,6 +47,7 @@ _PROFILE_KEYS: Final = (
     "sysctl.proc_translated",
     "iogpu.wired_limit_mb",
 )
+_REPORT: Final = "system_profiler"
 _PRESSURE_KEY: Final = "kern.memorystatus_vm_pressure_level"
 _SAMPLE_KEYS: Final = ("hw.memsize", "vm.swapusage", _PRESSURE_KEY, "kern.memorystatus_level")
 _TOLD_BY_SYSCTL: Final = frozenset({"memory_total_bytes", "swap_used_bytes", "memory_pressure"})
@@ -105,14 +104,14 @@ class MacosTextProbe:
             host=keys.get("kern.hostname") or platform.node() or "Mac",
             system=self._system(keys),
             architecture=parsing.parse_architecture(keys) or platform.machine(),
-            model=_first_text(keys, "hw.model") or _reported(report.model),
-            chip=self._chip(keys, rosetta) or _reported(report.chip) or gpu.chip,
+            model=_first_text(keys, "hw.model") or to_reading(report.model, _REPORT),
+            chip=self._chip(keys, rosetta) or to_reading(report.chip, _REPORT) or gpu.chip,
             cpu_levels=levels,
             cpu_levels_source="sysctl hw.perflevel" if levels else None,
             logical_cpus=logical,
             usable_cpus=logical,
             gpu_cores=gpu.cores,
-            memory_bytes=_first_integer(keys, "hw.memsize") or _reported(report.memory_bytes),
+            memory_bytes=_first_integer(keys, "hw.memsize") or to_reading(report.memory_bytes, _REPORT),
             working_set_bytes=parsing.parse_wired_limit(keys),
             virtual_machine=virtual,
             rosetta=rosetta,
@@ -181,7 +180,7 @@ class MacosTextProbe:
             if state.cores is not None:
                 return _Gpu(Reading(state.cores, "ioreg gpu-core-count"), _named(state.chip, "ioreg model"))
         report = parsing.parse_displays_report(self._run(*DISPLAYS_REPORT) or "")
-        return _Gpu(_reported(report.gpu_cores), _named(report.chip, "system_profiler"))
+        return _Gpu(to_reading(report.gpu_cores, _REPORT), _named(report.chip, _REPORT))
 
     def _system(self, keys: Mapping[str, str]) -> str:
         version = keys.get("kern.osproductversion") or (self._run(*VERSION) or "").strip()
@@ -226,9 +225,4 @@ def _first_integer(keys: Mapping[str, str], *names: str) -> Reading[int] | None:
 
 
 def _flag(keys: Mapping[str, str], name: str) -> Reading[bool] | None:
-    value = parsing.parse_flag(keys.get(name))
-    return Reading(value, f"sysctl {name}") if value is not None else None
-
-
-def _reported(value: Value | None) -> Reading[Value] | None:
-    return Reading(value, "system_profiler") if value is not None else None
+    return to_reading(parsing.parse_flag(keys.get(name)), f"sysctl {name}")
