@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Final
 
 from ...profile import CpuLevel, Reading
+from ..native.smc import hottest
 
 MOST_CORES: Final = 4096
 LEAST_MEMORY_BYTES: Final = 1 << 28
@@ -97,6 +98,7 @@ class Evidence:
 _COUNTS: Final[Sequence[str]] = ("logical_cpus", "cpu_cores", "gpu_cores")
 _SIZES: Final[Sequence[str]] = ("memory_bytes", "working_set_bytes", "max_buffer_bytes")
 _NEVER_ZERO: Final[Sequence[str]] = ("gpu_mhz", "power_w", "gpu_power_w", "chip_power_w", "memory_used_bytes")
+"""A power or clock of 0 is one that could not be read: no chip that answers draws nothing."""
 _HEATS: Final[Sequence[str]] = ("temperature_c", "cpu_temp_avg", "gpu_temp_avg")
 _PERCENTS: Final[Sequence[str]] = ("gpu_percent", "battery_percent", "free_percent")
 
@@ -113,5 +115,5 @@ def _is_sane(name: str, value: Value) -> bool:
     if name in _PERCENTS:
         return 0 <= value <= 100
     if name in _HEATS:
-        return 15 <= value <= 130
+        return hottest([value]) is not None
     return (value > 0 if name in _NEVER_ZERO else value >= 0) and value < 1 << 62

@@ -252,14 +252,13 @@ _LOADS: Final = {
 def _read_load(name: str, number: float, above: Sequence[str], found: Evidence, source: str) -> None:
     if name in _LOADS:
         fact, factor = _LOADS[name]
-        # A power of 0 is one that could not be read: no chip that answers draws nothing.
-        found.add(fact, number * factor if number > 0 or "power" not in fact else None, source, Rank.TOOL, changes=True)
+        found.add(fact, number * factor, source, Rank.TOOL, changes=True)
     elif name in _SWAP or (name in {"used", "usage"} and above[-1:] == ("swap",)):
         found.add("swap_used_bytes", int(number), source, Rank.TOOL, changes=True)
     elif name in {"ram_usage", "memory_used"}:
-        found.add("memory_used_bytes", int(number) or None, source, Rank.TOOL, changes=True)
+        found.add("memory_used_bytes", int(number), source, Rank.TOOL, changes=True)
     elif name in {"cpu_temp_avg", "gpu_temp_avg"}:
-        found.add(name, number if 15 <= number <= 130 else None, source, Rank.TOOL, changes=True)
+        found.add(name, number, source, Rank.TOOL, changes=True)
     elif name in _LOW_POWER and number in {0, 1}:
         found.add(_power_name(above), number == 1, source, Rank.REPORT)
 

@@ -9,6 +9,7 @@ from ... import thermal
 from ...profile import CpuLevel
 from .. import macos_parsing as parsing
 from ..macos_parsing import THERMAL_WORDS
+from ..native.smc import hottest
 from .evidence import Evidence, Rank
 from .sysctl_texts import to_version
 from .values import find_model, is_model, to_brand, to_memory
@@ -151,7 +152,7 @@ def _read_monitors(text: str, found: Evidence) -> None:
         float(value)
         for value in re.findall(r"^\s*T[gpes]\S{2}\s+\[flt ?\]\s+(-?[0-9]{1,4}(?:\.[0-9]{1,4})?)(?![\w.])", text, re.MULTILINE)
     ]
-    found.add("temperature_c", max((value for value in hot if 15 <= value <= 130), default=None), "SMC", Rank.TOOL)
+    found.add("temperature_c", hottest(hot), "SMC", Rank.TOOL)
 
 
 def _read_summaries(label: str, text: str, found: Evidence) -> None:
