@@ -1,4 +1,4 @@
-"""Which chip stands behind a Mac's model id, and whether a Mac has a fan.
+"""Which chip stands behind a Mac's model id, and whether a Mac has a fan or is a virtual machine.
 
 Ids that stand for more than one chip, or of which sources disagree (the MacBook Pros with M5 Pro and M5 Max), are left out.
 Sources: the recordings beside this project, and Apple's pages that identify models (support.apple.com/108052 and its like).
@@ -42,7 +42,13 @@ FANLESS_MACS: Final = frozenset(
 )
 _NEWEST_LISTED_MAC: Final = 17
 _OLDEST_LISTED_MAC: Final = 13
+_VIRTUAL_MODELS: Final = ("VirtualMac", "VMware", "Parallels")
 _NAMES_WITH_A_FAN: Final = ("MacBook Pro", "Mac mini", "Mac Studio", "Mac Pro", "iMac")
+
+
+def is_virtual_model(model: str) -> bool:
+    """Tells whether a model id is one of a virtual machine."""
+    return model.startswith(_VIRTUAL_MODELS)
 
 
 def is_fanless(model: str) -> bool | None:

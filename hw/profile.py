@@ -19,6 +19,14 @@ class Reading(Generic[Value]):
     """True where it was derived or assumed, not read."""
 
 
+Known = TypeVar("Known")
+
+
+def to_reading(value: Known | None, source: str) -> Reading[Known] | None:
+    """Gives a value its source; None stays unknown."""
+    return Reading(value, source) if value is not None else None
+
+
 @dataclass(frozen=True, slots=True)
 class CpuLevel:
     """One kind of core; a chip lists its fastest first."""

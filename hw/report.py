@@ -8,12 +8,10 @@ from typing import Final, cast
 
 import msgspec
 
-from .chips import parse_brand
+from .chips import GIB, parse_brand
 from .override import FIELDS
 from .profile import CapabilityProfile, Reading
 from .sample import MemoryPressure, Sample, ThermalLevel
-
-GIB: Final = 1024**3
 
 
 class HardwareReport(msgspec.Struct, frozen=True):

@@ -27,10 +27,17 @@ _BY_RAW: Final[dict[int, ThermalLevel]] = {
 }
 """10 is iOS' "light": the first step away from nominal, for which macOS has no word of its own."""
 
+_BY_PROCESS_STATE: Final[dict[int, ThermalLevel]] = {0: "nominal", 1: "moderate", 2: "trapping", 3: "sleeping"}
+
 
 def from_raw(raw: int) -> ThermalLevel | None:
     """Names a level as the system counts it; None for a number that neither system uses."""
     return _BY_RAW.get(raw)
+
+
+def from_process_state(raw: int) -> ThermalLevel | None:
+    """Names an NSProcessInfoThermalState; 1, "fair", is moderate or heavy pressure."""
+    return _BY_PROCESS_STATE.get(raw)
 
 
 def severity(level: ThermalLevel) -> int:

@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from ..profile import CpuLevel
+from ..macs import is_virtual_model
+from ..profile import CpuLevel, Reading
 from ..sample import MemoryPressure, ThermalLevel
 
 _SYSCTL_LINE: Final = re.compile(r"([A-Za-z_][\w.]*)[ \t]*[:=](.*)")
@@ -84,6 +85,37 @@ def _default_level_name(level: int, levels: int) -> str:
     return "Efficiency" if level == levels - 1 else f"Level {level}"
 
 
+def parse_architecture(keys: Mapping[str, str]) -> str | None:
+    """Tells the machine's architecture, which under Rosetta is not the one that a program believes in."""
+    brand = keys.get("machdep.cpu.brand_string", "")
+    if keys.get("hw.optional.arm64") == "1" or parse_flag(keys.get("sysctl.proc_translated")):
+        return "arm64"
+    if brand.startswith(("Apple", "VirtualApple")):
+        return "arm64"
+    intel = brand.startswith(("Intel", "Genuine Intel")) or keys.get("machdep.cpu.vendor") == "GenuineIntel"
+    return "x86_64" if intel else None
+
+
+def parse_virtual(keys: Mapping[str, str], reported_model: str | None = None) -> Reading[bool] | None:
+    """Tells whether the machine is a virtual one; the model is taken from elsewhere where no key tells it."""
+    stated = parse_flag(keys.get("kern.hv_vmm_present"))
+    if stated:
+        return Reading(True, "sysctl kern.hv_vmm_present")
+    if is_virtual_model(keys.get("hw.model") or reported_model or ""):
+        return Reading(True, "model")
+    if keys.get("machdep.cpu.brand_string", "").rstrip().endswith("(Virtual)"):
+        return Reading(True, "sysctl machdep.cpu.brand_string")
+    if "VMM" in keys.get("machdep.cpu.features", "").split():
+        return Reading(True, "sysctl machdep.cpu.features")
+    return Reading(stated, "sysctl kern.hv_vmm_present") if stated is not None else None
+
+
+def parse_wired_limit(keys: Mapping[str, str]) -> Reading[int] | None:
+    """Reads how many bytes the GPU may hold, where somebody set it; 0 means that the system decides."""
+    limit_mb = parse_integer(keys.get("iogpu.wired_limit_mb"))
+    return Reading(limit_mb << 20, "sysctl iogpu.wired_limit_mb") if limit_mb else None
+
+
 def parse_swap_used(value: str | None) -> int | None:
     """Reads the bytes in use out of vm.swapusage's value, as `total = 9216.00M  used = 7843.19M  free = …`."""
     match = re.search(r"\bused\s*=\s*([0-9]{1,12}(?:[.,][0-9]{1,6})?)([KMGT])", value or "")
@@ -102,7 +134,7 @@ def parse_free_percent(text: str) -> int | None:
     return int(match[1]) if match is not None and int(match[1]) <= 100 else None
 
 
-def to_pressure(free_percent: int) -> MemoryPressure:
+def to_pressure(free_percent: float) -> MemoryPressure:
     """Judges pressure by the free percentage, where the kernel's own level is out of reach; the limits are ours."""
     if free_percent < _CRITICAL_FREE_PERCENT:
         return "critical"

@@ -10,16 +10,14 @@ import platform
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from ..chips import parse_brand
-from ..profile import CapabilityProfile, Reading
+from ..profile import CapabilityProfile, Reading, to_reading
 from ..sample import Sample
 from . import macos_parsing as parsing
 from .commands import PatientRunner, Run, run_command
 from .processes import CpuUsage, read_resident_bytes
-
-Value = TypeVar("Value")
 
 SYSCTL: Final = "/usr/sbin/sysctl"
 IOREG_GPU: Final = ("/usr/sbin/ioreg", "-r", "-d1", "-w0", "-c", "IOAccelerator")
@@ -49,6 +47,7 @@ _PROFILE_KEYS: Final = (
     "sysctl.proc_translated",
     "iogpu.wired_limit_mb",
 )
+_REPORT: Final = "system_profiler"
 _PRESSURE_KEY: Final = "kern.memorystatus_vm_pressure_level"
 _SAMPLE_KEYS: Final = ("hw.memsize", "vm.swapusage", _PRESSURE_KEY, "kern.memorystatus_level")
 _TOLD_BY_SYSCTL: Final = frozenset({"memory_total_bytes", "swap_used_bytes", "memory_pressure"})
@@ -56,7 +55,6 @@ _TOLD_BY_IOREG: Final = frozenset({"gpu_percent", "gpu_memory_bytes"})
 _TOLD_BY_BATTERY: Final = frozenset({"on_battery", "battery_percent"})
 _SLOW_S: Final = 10.0
 """How often what changes rarely is read: the power source, low-power mode, and what a fallback costs."""
-_VIRTUAL_MODELS: Final = ("VirtualMac", "VMware", "Parallels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,27 +94,25 @@ class MacosTextProbe:
         keys = self._sysctl(_PROFILE_KEYS)
         report = self._report(keys)
         rosetta = _flag(keys, "sysctl.proc_translated")
-        virtual = _virtual_machine(keys, report.model)
+        virtual = parsing.parse_virtual(keys, report.model)
         gpu = _Gpu() if "gpu_cores" in without or (virtual is not None and virtual.value) else self._gpu()
         levels = parsing.parse_cpu_levels(keys)
         logical = _first_integer(keys, "hw.logicalcpu", "hw.ncpu", "machdep.cpu.thread_count")
         if logical is None and levels:
             logical = Reading(sum(level.cores for level in levels), "sysctl hw.perflevel")
-        wired_limit_mb = parsing.parse_integer(keys.get("iogpu.wired_limit_mb"))
         return CapabilityProfile(
             host=keys.get("kern.hostname") or platform.node() or "Mac",
             system=self._system(keys),
-            architecture=_architecture(keys),
-            model=_first_text(keys, "hw.model") or _reported(report.model),
-            chip=self._chip(keys, rosetta) or _reported(report.chip) or gpu.chip,
+            architecture=parsing.parse_architecture(keys) or platform.machine(),
+            model=_first_text(keys, "hw.model") or to_reading(report.model, _REPORT),
+            chip=self._chip(keys, rosetta) or to_reading(report.chip, _REPORT) or gpu.chip,
             cpu_levels=levels,
             cpu_levels_source="sysctl hw.perflevel" if levels else None,
             logical_cpus=logical,
             usable_cpus=logical,
             gpu_cores=gpu.cores,
-            memory_bytes=_first_integer(keys, "hw.memsize") or _reported(report.memory_bytes),
-            # 0 means that the system decides, not that the GPU may hold nothing.
-            working_set_bytes=Reading(wired_limit_mb << 20, "sysctl iogpu.wired_limit_mb") if wired_limit_mb else None,
+            memory_bytes=_first_integer(keys, "hw.memsize") or to_reading(report.memory_bytes, _REPORT),
+            working_set_bytes=parsing.parse_wired_limit(keys),
             virtual_machine=virtual,
             rosetta=rosetta,
         )
@@ -184,7 +180,7 @@ class MacosTextProbe:
             if state.cores is not None:
                 return _Gpu(Reading(state.cores, "ioreg gpu-core-count"), _named(state.chip, "ioreg model"))
         report = parsing.parse_displays_report(self._run(*DISPLAYS_REPORT) or "")
-        return _Gpu(_reported(report.gpu_cores), _named(report.chip, "system_profiler"))
+        return _Gpu(to_reading(report.gpu_cores, _REPORT), _named(report.chip, _REPORT))
 
     def _system(self, keys: Mapping[str, str]) -> str:
         version = keys.get("kern.osproductversion") or (self._run(*VERSION) or "").strip()
@@ -229,30 +225,4 @@ def _first_integer(keys: Mapping[str, str], *names: str) -> Reading[int] | None:
 
 
 def _flag(keys: Mapping[str, str], name: str) -> Reading[bool] | None:
-    value = parsing.parse_flag(keys.get(name))
-    return Reading(value, f"sysctl {name}") if value is not None else None
-
-
-def _virtual_machine(keys: Mapping[str, str], reported_model: str | None) -> Reading[bool] | None:
-    stated = _flag(keys, "kern.hv_vmm_present")
-    if stated is not None and stated.value:
-        return stated
-    if (keys.get("hw.model") or reported_model or "").startswith(_VIRTUAL_MODELS):
-        return Reading(True, "model")
-    if keys.get("machdep.cpu.brand_string", "").rstrip().endswith("(Virtual)"):
-        return Reading(True, "sysctl machdep.cpu.brand_string")
-    return stated
-
-
-def _architecture(keys: Mapping[str, str]) -> str:
-    """Tells the machine's architecture, which under Rosetta is not the one that Python sees."""
-    brand = keys.get("machdep.cpu.brand_string", "")
-    if keys.get("hw.optional.arm64") == "1" or keys.get("sysctl.proc_translated") == "1":
-        return "arm64"
-    if brand.startswith(("Apple", "VirtualApple")):
-        return "arm64"
-    return "x86_64" if brand.startswith("Intel") else platform.machine()
-
-
-def _reported(value: Value | None) -> Reading[Value] | None:
-    return Reading(value, "system_profiler") if value is not None else None
+    return to_reading(parsing.parse_flag(keys.get(name)), f"sysctl {name}")

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..profile import CapabilityProfile, CpuLevel, Reading
+from ..profile import CapabilityProfile, CpuLevel, Reading, to_reading
 from ..sample import MemoryPressure, Sample, ThermalLevel
 
 Value = TypeVar("Value")
@@ -111,7 +111,7 @@ class ReplayProbe:
 
 def _to_profile(recorded: RecordedProfile, source: str) -> CapabilityProfile:
     def reading(value: Value | None) -> Reading[Value] | None:
-        return Reading(value, source) if value is not None else None
+        return to_reading(value, source)
 
     return CapabilityProfile(
         host=recorded.host,

@@ -315,6 +315,32 @@ def test_a_control_group_limits_a_recorded_linux_too():
     assert report_of({**raw, "/sys/fs/cgroup/memory.max": "max\n"})["memory_bytes"] == 16384000 * 1024
 
 
+@pytest.mark.parametrize(("percent", "pressure"), [(60, "normal"), (12.5, "warn"), (3, "critical")])
+def test_a_share_of_free_memory_tells_of_pressure_in_json_too(percent, pressure):
+    report = report_of({"monitor": {"mem_free_pct": percent}})
+    assert (report["memory_pressure"], report["estimated"]) == (pressure, ["memory_pressure"])
+
+
+def test_every_part_of_the_recorded_load_has_a_source():
+    raw = {
+        "macmon": {
+            "cpu_temp_avg": 51.5,
+            "all_power": 12.5,
+            "gpu_power": 4.0,
+            "memory": {"ram_total": 16 * GIB, "ram_usage": GIB},
+        }
+    }
+    sample = RecordedProbe(raw).read_sample([])
+    assert (sample.temperature_c, sample.power_w, sample.gpu_power_w) == (51.5, 12.5, 4.0)
+    load = {"temperature_c", "power_w", "gpu_power_w", "memory_total_bytes", "memory_used_bytes", "memory_available_bytes"}
+    assert sample.sources == dict.fromkeys(load, "macmon")
+
+
+def test_a_number_beyond_every_measure_costs_only_itself():
+    report = report_of({"monitor": {"gpu_power": 10**400, "sys_power": float("nan"), "gpu_freq_mhz": 900}})
+    assert (report["gpu_power_w"], report["power_w"], report["gpu_mhz"]) == (None, None, 900)
+
+
 def test_no_information_on_heat_is_not_nominal():
     text = "Note: No thermal warning level has been recorded\nNote: No performance warning level has been recorded\n"
     assert report_of({"pmset -g therm": text})["thermal_level"] is None

@@ -26,8 +26,7 @@ class CoreFoundation:
 
     def call(self, name: str, result: Any, types: tuple[Any, ...], *arguments: object) -> Any:
         """Calls a function of the library; None where it is missing."""
-        function = libraries.bind(libraries.CORE_FOUNDATION, name, result, *types)
-        return function(*arguments) if function is not None else None
+        return libraries.call(libraries.CORE_FOUNDATION, name, result, types, *arguments)
 
     def release(self, address: int | None) -> None:
         """Gives an object back; None is none."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 from . import libraries
 from .core_foundation import CoreFoundation
 from .smc import hottest
 
+_call: Final = partial(libraries.call, libraries.IO_KIT)
 _POINTER: Final = libraries.POINTER
 _PAGE: Final = {"PrimaryUsagePage": 0xFF00, "PrimaryUsage": 5}
 """kHIDPage_AppleVendor and kHIDUsage_AppleVendor_TemperatureSensor."""
@@ -29,10 +31,10 @@ class HidSensors:
 
     def __init__(self, foundation: CoreFoundation) -> None:
         self._foundation = foundation
-        self._client: int | None = self._call("IOHIDEventSystemClientCreate", _POINTER, (_POINTER,), None)
+        self._client: int | None = _call("IOHIDEventSystemClientCreate", _POINTER, (_POINTER,), None)
         with foundation.numbers(_PAGE) as matching:
             if self._client is not None and matching is not None:
-                self._call("IOHIDEventSystemClientSetMatching", ctypes.c_int32, (_POINTER, _POINTER), self._client, matching)
+                _call("IOHIDEventSystemClientSetMatching", ctypes.c_int32, (_POINTER, _POINTER), self._client, matching)
 
     def read_chip_heat(self) -> float | None:
         """Reads the hottest sensor of the chip."""
@@ -41,7 +43,7 @@ class HidSensors:
     def _readings(self) -> Iterator[tuple[str, float]]:
         if self._client is None:
             return
-        services: int | None = self._call("IOHIDEventSystemClientCopyServices", _POINTER, (_POINTER,), self._client)
+        services: int | None = _call("IOHIDEventSystemClientCopyServices", _POINTER, (_POINTER,), self._client)
         try:
             for service in self._foundation.items(services):
                 name, celsius = self._name(service), self._celsius(service)
@@ -52,7 +54,7 @@ class HidSensors:
 
     def _name(self, service: int) -> str | None:
         with self._foundation.string("Product") as key:
-            name: int | None = self._call("IOHIDServiceClientCopyProperty", _POINTER, (_POINTER, _POINTER), service, key)
+            name: int | None = _call("IOHIDServiceClientCopyProperty", _POINTER, (_POINTER, _POINTER), service, key)
         try:
             return self._foundation.to_text(name)
         finally:
@@ -60,15 +62,11 @@ class HidSensors:
 
     def _celsius(self, service: int) -> float | None:
         types = (_POINTER, ctypes.c_int64, ctypes.c_int32, ctypes.c_int64)
-        event: int | None = self._call("IOHIDServiceClientCopyEvent", _POINTER, types, service, _TEMPERATURE, 0, 0)
+        event: int | None = _call("IOHIDServiceClientCopyEvent", _POINTER, types, service, _TEMPERATURE, 0, 0)
         if event is None:
             return None
         try:
             field = _TEMPERATURE << 16
-            return self._call("IOHIDEventGetFloatValue", ctypes.c_double, (_POINTER, ctypes.c_int32), event, field)
+            return _call("IOHIDEventGetFloatValue", ctypes.c_double, (_POINTER, ctypes.c_int32), event, field)
         finally:
             self._foundation.release(event)
-
-    def _call(self, name: str, result: Any, types: tuple[Any, ...], *arguments: object) -> Any:
-        function = libraries.bind(libraries.IO_KIT, name, result, *types)
-        return function(*arguments) if function is not None else None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 from . import libraries
 from .core_foundation import CoreFoundation
 from .energy import Counter, States
 
+_call: Final = partial(libraries.call, libraries.IO_REPORT)
 _POINTER: Final = libraries.POINTER
 _SIMPLE: Final = 1
 _STATE: Final = 2
@@ -36,14 +38,14 @@ class IoReport:
             return [], [], 0.0
         now_s = time.monotonic()
         types = (_POINTER, _POINTER, _POINTER)
-        sample: int | None = self._call("IOReportCreateSamples", _POINTER, types, self._subscription, self._channels, None)
+        sample: int | None = _call("IOReportCreateSamples", _POINTER, types, self._subscription, self._channels, None)
         if sample is None:
             return [], [], 0.0
         last, self._last = self._last, sample
         seconds, self._last_s = now_s - self._last_s, now_s
         if last is None:
             return [], [], 0.0
-        delta: int | None = self._call("IOReportCreateSamplesDelta", _POINTER, types, last, sample, None)
+        delta: int | None = _call("IOReportCreateSamplesDelta", _POINTER, types, last, sample, None)
         self._foundation.release(last)
         try:
             counters: list[Counter] = []
@@ -64,7 +66,7 @@ class IoReport:
             if merged is None:
                 merged = channels
             elif channels is not None:
-                self._call("IOReportMergeChannels", None, (_POINTER, _POINTER, _POINTER), merged, channels, None)
+                _call("IOReportMergeChannels", None, (_POINTER, _POINTER, _POINTER), merged, channels, None)
                 self._foundation.release(channels)
         if merged is None:
             return
@@ -75,38 +77,34 @@ class IoReport:
         more = (_POINTER, _POINTER, ctypes.POINTER(ctypes.c_void_p), ctypes.c_uint64, _POINTER)
         arguments = (None, self._channels, ctypes.byref(subscribed), 0, None)
         # There may be groups that can be found but not subscribed to: then this is NULL.
-        self._subscription = self._call("IOReportCreateSubscription", _POINTER, more, *arguments)
+        self._subscription = _call("IOReportCreateSubscription", _POINTER, more, *arguments)
 
     def _copy_group(self, group: str, subgroup: str | None) -> int | None:
         whole = (ctypes.c_uint64,) * 3
         with self._foundation.string(group) as name, self._foundation.string(subgroup or "") as inner:
             arguments = (name, inner if subgroup is not None else None, 0, 0, 0)
-            return self._call("IOReportCopyChannelsInGroup", _POINTER, (_POINTER, _POINTER, *whole), *arguments)
+            return _call("IOReportCopyChannelsInGroup", _POINTER, (_POINTER, _POINTER, *whole), *arguments)
 
     def _items(self, delta: int | None) -> Iterator[Counter | States]:
         for channel in self._foundation.items(self._foundation.find(delta, "IOReportChannels")):
             group, name = self._text("Group", channel), self._text("ChannelName", channel)
-            kind = self._call("IOReportChannelGetFormat", ctypes.c_uint8, (_POINTER,), channel)
+            kind = _call("IOReportChannelGetFormat", ctypes.c_uint8, (_POINTER,), channel)
             if kind in {None, _SIMPLE} and group == "Energy Model":
-                value = self._call("IOReportSimpleGetIntegerValue", ctypes.c_int64, (_POINTER, ctypes.c_int32), channel, 0)
+                value = _call("IOReportSimpleGetIntegerValue", ctypes.c_int64, (_POINTER, ctypes.c_int32), channel, 0)
                 if value is not None:
                     yield Counter(group, name, self._text("UnitLabel", channel), value)
             elif kind in {None, _STATE} and group == "GPU Stats":
                 yield States(group, name, tuple(self._states(channel)))
 
     def _states(self, channel: int) -> Iterator[tuple[str, int]]:
-        count: int | None = self._call("IOReportStateGetCount", ctypes.c_int32, (_POINTER,), channel)
+        count: int | None = _call("IOReportStateGetCount", ctypes.c_int32, (_POINTER,), channel)
         types = (_POINTER, ctypes.c_int32)
         for place in range(min(count or 0, _MOST_STATES)):
-            name = self._call("IOReportStateGetNameForIndex", _POINTER, types, channel, place)
-            ticks = self._call("IOReportStateGetResidency", ctypes.c_int64, types, channel, place)
+            name = _call("IOReportStateGetNameForIndex", _POINTER, types, channel, place)
+            ticks = _call("IOReportStateGetResidency", ctypes.c_int64, types, channel, place)
             if ticks is not None:
                 yield self._foundation.to_text(name) or "", ticks
 
     def _text(self, what: str, channel: int) -> str:
-        found: int | None = self._call(f"IOReportChannelGet{what}", _POINTER, (_POINTER,), channel)
+        found: int | None = _call(f"IOReportChannelGet{what}", _POINTER, (_POINTER,), channel)
         return self._foundation.to_text(found) or ""
-
-    def _call(self, name: str, result: Any, types: tuple[Any, ...], *arguments: object) -> Any:
-        function = libraries.bind(libraries.IO_REPORT, name, result, *types)
-        return function(*arguments) if function is not None else None

@@ -64,3 +64,9 @@ def bind(path: str, name: str, result: Any, *arguments: Any) -> Function | None:
     function.restype = result
     function.argtypes = arguments
     return function
+
+
+def call(path: str, name: str, result: Any, types: tuple[Any, ...], *arguments: object) -> Any:
+    """Calls a function of a library; None where the library or the function is missing. The types are as bind() takes them."""
+    function = bind(path, name, result, *types)
+    return function(*arguments) if function is not None else None

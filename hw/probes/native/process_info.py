@@ -6,12 +6,10 @@ import ctypes
 from typing import Any, Final
 
 from ...sample import ThermalLevel
-from ...thermal import from_raw
+from ...thermal import from_process_state, from_raw
 from . import libraries
 
 _PRESSURE: Final = b"com.apple.system.thermalpressurelevel"
-_STATES: Final[dict[int, ThermalLevel]] = {0: "nominal", 1: "moderate", 2: "trapping", 3: "sleeping"}
-"""NSProcessInfoThermalState; 1, "fair", is moderate or heavy pressure."""
 
 
 class ThermalPressure:
@@ -72,7 +70,7 @@ class ProcessInfo:
     def read_thermal_state(self) -> ThermalLevel | None:
         """Reads the state, which is coarser than the pressure's level."""
         state: int | None = self._objects.send(self._info, b"thermalState", ctypes.c_long)
-        return _STATES.get(state) if state is not None else None
+        return from_process_state(state) if state is not None else None
 
     def read_low_power(self) -> bool | None:
         """Reads whether the Mac saves power; macOS 12 and later."""

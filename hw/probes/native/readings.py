@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
-from ...profile import Reading
+from ...profile import Reading, to_reading
 from ...sample import ThermalLevel
 from ...thermal import worst
 from .. import macos_parsing as parsing
@@ -58,10 +58,10 @@ class NativeReadings:
         smc = self._smc
         fans = self._guard(smc.read_fan_count) if smc is not None else None
         facts: dict[str, Reading[int | bool] | None] = {
-            "gpu_cores": _reading(cores, "IORegistry gpu-core-count"),
-            "working_set_bytes": _reading(limits[0], "Metal recommendedMaxWorkingSetSize"),
-            "max_buffer_bytes": _reading(limits[1], "Metal maxBufferLength"),
-            "fanless": _reading(fans == 0 if fans is not None else None, "SMC FNum"),
+            "gpu_cores": to_reading(cores, "IORegistry gpu-core-count"),
+            "working_set_bytes": to_reading(limits[0], "Metal recommendedMaxWorkingSetSize"),
+            "max_buffer_bytes": to_reading(limits[1], "Metal maxBufferLength"),
+            "fanless": to_reading(fans == 0 if fans is not None else None, "SMC FNum"),
         }
         return {name: reading for name, reading in facts.items() if reading is not None}
 
@@ -72,17 +72,17 @@ class NativeReadings:
         self._read_heat(found)
         self._read_gpu(found)
         low_power = self._guard(self._process.read_low_power) if self._process is not None else None
-        found["low_power_mode"] = _reading(low_power, "NSProcessInfo isLowPowerModeEnabled")
+        found["low_power_mode"] = to_reading(low_power, "NSProcessInfo isLowPowerModeEnabled")
         return {name: reading for name, reading in found.items() if reading is not None}
 
     def _read_memory(self, found: dict[str, Reading[SampleValue] | None]) -> None:
         keys = self.read_sysctl(("hw.memsize", "kern.memorystatus_vm_pressure_level"))
-        found["memory_total_bytes"] = _reading(parsing.parse_integer(keys.get("hw.memsize")) or None, "sysctl hw.memsize")
+        found["memory_total_bytes"] = to_reading(parsing.parse_integer(keys.get("hw.memsize")) or None, "sysctl hw.memsize")
         level = parsing.parse_pressure_level(keys.get("kern.memorystatus_vm_pressure_level"))
-        found["memory_pressure"] = _reading(level, "sysctl kern.memorystatus_vm_pressure_level")
-        found["memory_used_bytes"] = _reading(self._guard(self._memory.read_used_bytes), "host_statistics64")
+        found["memory_pressure"] = to_reading(level, "sysctl kern.memorystatus_vm_pressure_level")
+        found["memory_used_bytes"] = to_reading(self._guard(self._memory.read_used_bytes), "host_statistics64")
         raw = self._read_raw("vm.swapusage") if self._read_raw is not None else None
-        found["swap_used_bytes"] = _reading(sysctl.to_swap_used(raw) if raw is not None else None, "sysctl vm.swapusage")
+        found["swap_used_bytes"] = to_reading(sysctl.to_swap_used(raw) if raw is not None else None, "sysctl vm.swapusage")
 
     def _read_heat(self, found: dict[str, Reading[SampleValue] | None]) -> None:
         level = self._guard(self._pressure.read_level)
@@ -90,10 +90,10 @@ class NativeReadings:
         found["thermal_level"] = to_thermal(level, state)
         smc = self._smc
         sensors = (self._guard(smc.read) if smc is not None else None) or SmcReading()
-        heat = _reading(sensors.temperature_c, "SMC")
-        found["temperature_c"] = heat or _reading(self._read_hid_heat(), "IOHID")
-        found["fan_rpm"] = _reading(sensors.fan_rpm, "SMC F0Ac")
-        found["power_w"] = _reading(sensors.system_w, "SMC PSTR")
+        heat = to_reading(sensors.temperature_c, "SMC")
+        found["temperature_c"] = heat or to_reading(self._read_hid_heat(), "IOHID")
+        found["fan_rpm"] = to_reading(sensors.fan_rpm, "SMC F0Ac")
+        found["power_w"] = to_reading(sensors.system_w, "SMC PSTR")
 
     def _read_hid_heat(self) -> float | None:
         if self._hid is None and self._foundation.available:
@@ -105,12 +105,14 @@ class NativeReadings:
         counters, states, seconds = (self._guard(self._report.read) if self._report is not None else None) or ([], [], 0.0)
         power = to_power(counters, seconds)
         busy, mhz = to_gpu_activity(states, self._clocks)
-        by_driver = _reading(load.busy_percent if load is not None else None, "IORegistry Device Utilization %")
-        found["gpu_percent"] = by_driver or _reading(busy, "IOReport GPUPH")
-        found["gpu_memory_bytes"] = _reading(load.memory_bytes if load is not None else None, "IORegistry In use system memory")
-        found["gpu_mhz"] = _reading(mhz, "IOReport GPUPH")
-        found["gpu_power_w"] = _reading(power.gpu_w, "IOReport Energy Model")
-        found["power_w"] = found.get("power_w") or _reading(power.chip_w, "IOReport Energy Model")
+        by_driver = to_reading(load.busy_percent if load is not None else None, "IORegistry Device Utilization %")
+        found["gpu_percent"] = by_driver or to_reading(busy, "IOReport GPUPH")
+        found["gpu_memory_bytes"] = to_reading(
+            load.memory_bytes if load is not None else None, "IORegistry In use system memory"
+        )
+        found["gpu_mhz"] = to_reading(mhz, "IOReport GPUPH")
+        found["gpu_power_w"] = to_reading(power.gpu_w, "IOReport Energy Model")
+        found["power_w"] = found.get("power_w") or to_reading(power.chip_w, "IOReport Energy Model")
 
     def _guard(self, read: Callable[[], Value]) -> Value | None:
         """Reads; a library that behaves otherwise than it is known to costs its reading, and a line in the log."""
@@ -130,7 +132,3 @@ def to_thermal(level: ThermalLevel | None, state: ThermalLevel | None) -> Readin
         return Reading(state, "NSProcessInfo thermalState", estimated=state == "moderate") if state is not None else None
     hotter = worst([level, state]) if state != "moderate" else level
     return Reading(hotter or level, "notify(3)" if hotter == level else "NSProcessInfo thermalState")
-
-
-def _reading(value: Value | None, source: str) -> Reading[Value] | None:
-    return Reading(value, source) if value is not None else None

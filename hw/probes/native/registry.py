@@ -7,11 +7,13 @@ import struct
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 from . import libraries
 from .core_foundation import CoreFoundation
 
+_call: Final = partial(libraries.call, libraries.IO_KIT)
 _NAME_LENGTH: Final = 128
 _LEAST_HZ: Final = 50_000_000
 _MOST_HZ: Final = 20_000_000_000
@@ -55,16 +57,12 @@ class Registry:
         return ()
 
     def connect(self, kind: str) -> int | None:
-        """Opens a connection to the first service of a class that takes one; whoever asks for it closes it."""
+        """Opens a connection to the first service of a class that takes one; it is kept until the process ends."""
         for service in self._services(kind):
             connection = self._open(service)
             if connection is not None:
                 return connection
         return None
-
-    def close(self, connection: int) -> None:
-        """Ends a connection."""
-        self._call("IOServiceClose", ctypes.c_int, (ctypes.c_uint,), connection)
 
     def exchange(self, connection: int, request: bytes) -> bytes | None:
         """Sends a structure to a connection's method 2, and gives the one that it answers with."""
@@ -73,7 +71,7 @@ class Registry:
         pointer = libraries.POINTER
         types = (ctypes.c_uint, ctypes.c_uint, pointer, ctypes.c_size_t, pointer, ctypes.POINTER(ctypes.c_size_t))
         arguments = (connection, 2, request, len(request), answer, ctypes.byref(size))
-        code = self._call("IOConnectCallStructMethod", ctypes.c_int, types, *arguments)
+        code = _call("IOConnectCallStructMethod", ctypes.c_int, types, *arguments)
         return answer.raw if code == 0 else None
 
     def _open(self, service: int) -> int | None:
@@ -83,7 +81,7 @@ class Registry:
         task = ctypes.c_uint.in_dll(system, "mach_task_self_").value
         connection = ctypes.c_uint(0)
         types = (ctypes.c_uint, ctypes.c_uint, ctypes.c_uint, ctypes.POINTER(ctypes.c_uint))
-        code = self._call("IOServiceOpen", ctypes.c_int, types, service, task, 0, ctypes.byref(connection))
+        code = _call("IOServiceOpen", ctypes.c_int, types, service, task, 0, ctypes.byref(connection))
         return connection.value if code == 0 and connection.value else None
 
     @contextmanager
@@ -99,31 +97,31 @@ class Registry:
         """Goes through the services of a class; each is given back when the next one is asked for."""
         types = (ctypes.c_uint, libraries.POINTER, ctypes.POINTER(ctypes.c_uint))
         iterator = ctypes.c_uint(0)
-        matching: int | None = self._call("IOServiceMatching", libraries.POINTER, (ctypes.c_char_p,), kind.encode())
+        matching: int | None = _call("IOServiceMatching", libraries.POINTER, (ctypes.c_char_p,), kind.encode())
         if matching is None:
             return
         # The description is used up by the search.
-        code = self._call("IOServiceGetMatchingServices", ctypes.c_int, types, 0, matching, ctypes.byref(iterator))
+        code = _call("IOServiceGetMatchingServices", ctypes.c_int, types, 0, matching, ctypes.byref(iterator))
         if code != 0:
             return
         try:
             yield from self._each(iterator.value)
         finally:
-            self._call("IOObjectRelease", ctypes.c_int, (ctypes.c_uint,), iterator.value)
+            _call("IOObjectRelease", ctypes.c_int, (ctypes.c_uint,), iterator.value)
 
     def _each(self, iterator: int) -> Iterator[int]:
         while True:
-            service: int = self._call("IOIteratorNext", ctypes.c_uint, (ctypes.c_uint,), iterator)
+            service: int = _call("IOIteratorNext", ctypes.c_uint, (ctypes.c_uint,), iterator)
             if not service:
                 return
             try:
                 yield service
             finally:
-                self._call("IOObjectRelease", ctypes.c_int, (ctypes.c_uint,), service)
+                _call("IOObjectRelease", ctypes.c_int, (ctypes.c_uint,), service)
 
     def _name(self, service: int) -> str:
         buffer = ctypes.create_string_buffer(_NAME_LENGTH)
-        code = self._call("IORegistryEntryGetName", ctypes.c_int, (ctypes.c_uint, ctypes.c_char_p), service, buffer)
+        code = _call("IORegistryEntryGetName", ctypes.c_int, (ctypes.c_uint, ctypes.c_char_p), service, buffer)
         return buffer.value.decode("utf-8", "replace") if code == 0 else ""
 
     @contextmanager
@@ -133,15 +131,11 @@ class Registry:
         types = (ctypes.c_uint, libraries.POINTER, libraries.POINTER, ctypes.c_uint)
         with self._foundation.string(name) as key:
             if service is not None and key:
-                value = self._call("IORegistryEntryCreateCFProperty", libraries.POINTER, types, service, key, None, 0)
+                value = _call("IORegistryEntryCreateCFProperty", libraries.POINTER, types, service, key, None, 0)
         try:
             yield value
         finally:
             self._foundation.release(value)
-
-    def _call(self, name: str, result: Any, types: tuple[Any, ...], *arguments: object) -> Any:
-        function = libraries.bind(libraries.IO_KIT, name, result, *types)
-        return function(*arguments) if function is not None else None
 
 
 def to_clocks(raw: bytes) -> tuple[float, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 from ...profile import CpuLevel, Reading
+from ..native.smc import hottest
 
 MOST_CORES: Final = 4096
 LEAST_MEMORY_BYTES: Final = 1 << 28
@@ -93,17 +94,11 @@ class Evidence:
             return None
         return Reading(fact.value, fact.source, fact.estimated)
 
-    def origins(self, names: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
-        """Gives the sources of facts by other names, and which of those are estimated."""
-        known = {ours: self._facts[name] for ours, name in names.items() if name in self._facts}
-        return {ours: fact.source for ours, fact in known.items()}, tuple(
-            ours for ours, fact in known.items() if fact.estimated
-        )
-
 
 _COUNTS: Final[Sequence[str]] = ("logical_cpus", "cpu_cores", "gpu_cores")
 _SIZES: Final[Sequence[str]] = ("memory_bytes", "working_set_bytes", "max_buffer_bytes")
 _NEVER_ZERO: Final[Sequence[str]] = ("gpu_mhz", "power_w", "gpu_power_w", "chip_power_w", "memory_used_bytes")
+"""A power or clock of 0 is one that could not be read: no chip that answers draws nothing."""
 _HEATS: Final[Sequence[str]] = ("temperature_c", "cpu_temp_avg", "gpu_temp_avg")
 _PERCENTS: Final[Sequence[str]] = ("gpu_percent", "battery_percent", "free_percent")
 
@@ -120,5 +115,5 @@ def _is_sane(name: str, value: Value) -> bool:
     if name in _PERCENTS:
         return 0 <= value <= 100
     if name in _HEATS:
-        return 15 <= value <= 130
+        return hottest([value]) is not None
     return (value > 0 if name in _NEVER_ZERO else value >= 0) and value < 1 << 62

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
+from ...chips import GIB
+from ...macs import is_virtual_model
 from .. import macos_parsing as parsing
 from ..macos_parsing import THERMAL_WORDS
 from .evidence import Evidence, Rank, Value
-from .sysctl_texts import is_virtual_model, to_version
-from .values import GIB, is_model, parse_core_counts, parse_memory, read_processors, to_brand, to_memory
+from .sysctl_texts import to_version
+from .values import is_model, parse_core_counts, parse_memory, read_processors, to_brand, to_memory
 
 _PAIR: Final = re.compile(
     r"""["']([^"'\n]{1,80})["']\s*[:=]\s*
@@ -251,14 +252,13 @@ _LOADS: Final = {
 def _read_load(name: str, number: float, above: Sequence[str], found: Evidence, source: str) -> None:
     if name in _LOADS:
         fact, factor = _LOADS[name]
-        # A power of 0 is one that could not be read: no chip that answers draws nothing.
-        found.add(fact, number * factor if number > 0 or "power" not in fact else None, source, Rank.TOOL, changes=True)
+        found.add(fact, number * factor, source, Rank.TOOL, changes=True)
     elif name in _SWAP or (name in {"used", "usage"} and above[-1:] == ("swap",)):
         found.add("swap_used_bytes", int(number), source, Rank.TOOL, changes=True)
     elif name in {"ram_usage", "memory_used"}:
-        found.add("memory_used_bytes", int(number) or None, source, Rank.TOOL, changes=True)
+        found.add("memory_used_bytes", int(number), source, Rank.TOOL, changes=True)
     elif name in {"cpu_temp_avg", "gpu_temp_avg"}:
-        found.add(name, number if 15 <= number <= 130 else None, source, Rank.TOOL, changes=True)
+        found.add(name, number, source, Rank.TOOL, changes=True)
     elif name in _LOW_POWER and number in {0, 1}:
         found.add(_power_name(above), number == 1, source, Rank.REPORT)
 
@@ -289,4 +289,4 @@ def _number(value: str | float | bool) -> float | None:
         if re.fullmatch(r"-?[0-9]{1,20}(?:\.[0-9]{1,12})?", value) is None:
             return None
         return float(value) if "." in value else int(value)
-    return value if math.isfinite(value) and abs(value) < 1e25 else None
+    return value if abs(value) < 1e25 else None  # False for NaN, too

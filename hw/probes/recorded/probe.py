@@ -12,13 +12,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeVar, cast
+from typing import Any, Final
 from unicodedata import normalize
 
 from ...chips import level_names, memory_sizes, name_of_soc, parse_brand
 from ...macs import CHIP_BY_MODEL, is_fanless_by_name
 from ...profile import CapabilityProfile, CpuLevel, Reading
-from ...sample import MemoryPressure, Sample, ThermalLevel
+from ...sample import MemoryPressure, Sample
 from .. import macos_parsing as parsing
 from .evidence import Evidence
 from .linux_texts import read_linux
@@ -31,21 +31,6 @@ from .tools import read_model_anywhere, read_tools
 
 log = logging.getLogger(__name__)
 
-Value = TypeVar("Value")
-
-_LOADS: Final = {
-    "gpu_percent": "gpu_percent",
-    "gpu_mhz": "gpu_mhz",
-    "gpu_memory_bytes": "gpu_memory_bytes",
-    "memory_used_bytes": "memory_used_bytes",
-    "swap_used_bytes": "swap_used_bytes",
-    "memory_pressure": "memory_pressure",
-    "thermal_level": "thermal_level",
-    "temperature_c": "temperature_c",
-    "on_battery": "on_battery",
-    "battery_percent": "battery_percent",
-    "low_power_mode": "low_power",
-}
 _LEAST_LIMIT_SHARE: Final = 0.66
 _MOST_LIMIT_SHARE: Final = 0.92
 """Of the memory; what macOS lets the GPU hold was seen from 0.667 to 0.906 of it."""
@@ -99,7 +84,6 @@ def _guard(read: Callable[..., None], *arguments: object) -> None:
 
 def to_profile(found: Evidence) -> CapabilityProfile:
     """Concludes what the machine is; facts from the table of chips are the detector's to add."""
-    system = found.text("os")
     model = found.text("model")
     chip = _chip(found, model)
     levels = _levels(found, chip)
@@ -111,7 +95,7 @@ def to_profile(found: Evidence) -> CapabilityProfile:
     memory = found.integer("memory_bytes") or _memory_by_limit(chip, limit)
     return CapabilityProfile(
         host="recording",
-        system=_system(found, system, architecture, apple=apple),
+        system=_system(found),
         architecture=architecture or "unknown",
         model=model,
         chip=chip,
@@ -133,46 +117,46 @@ def to_profile(found: Evidence) -> CapabilityProfile:
 def to_sample(found: Evidence, at_s: float) -> Sample:
     """Concludes how hard the machine worked."""
     memory, used = found.integer("memory_bytes"), found.integer("memory_used_bytes")
-    pressure, free = found.text("memory_pressure"), found.integer("free_percent")
-    sources, estimated = found.origins(_LOADS)
-    if pressure is None and free is not None:
-        pressure = Reading(parsing.to_pressure(free.value), free.source, estimated=True)
-        sources["memory_pressure"] = free.source
-        estimated = (*estimated, "memory_pressure")
-    low_power = found.flag("low_power")
-    if low_power is None and "on_battery" in sources:
-        on_battery = found.flag("on_battery")
-        low_power = found.flag("low_power_battery" if on_battery is not None and on_battery.value else "low_power_ac")
-    elif low_power is None:
-        on_ac, on_battery = found.flag("low_power_ac"), found.flag("low_power_battery")
-        low_power = on_ac if on_ac is not None and on_battery is not None and on_ac.value == on_battery.value else None
-    sources |= {"low_power_mode": low_power.source} if low_power is not None else {}
-    heat = found.number("temperature_c") or found.number("cpu_temp_avg") or found.number("gpu_temp_avg")
-    power = found.number("power_w") or found.number("chip_power_w")
+    readings: dict[str, Reading[Any] | None] = {
+        "gpu_percent": found.number("gpu_percent"),
+        "gpu_mhz": found.number("gpu_mhz"),
+        "gpu_memory_bytes": found.integer("gpu_memory_bytes"),
+        "memory_total_bytes": memory,
+        "memory_used_bytes": used,
+        "swap_used_bytes": found.integer("swap_used_bytes"),
+        "memory_pressure": found.text("memory_pressure") or _pressure_by_free_memory(found),
+        "thermal_level": found.text("thermal_level"),
+        "temperature_c": found.number("temperature_c") or found.number("cpu_temp_avg") or found.number("gpu_temp_avg"),
+        "power_w": found.number("power_w") or found.number("chip_power_w"),
+        "gpu_power_w": found.number("gpu_power_w"),
+        "on_battery": found.flag("on_battery"),
+        "battery_percent": found.number("battery_percent"),
+        "low_power_mode": found.flag("low_power") or _low_power_by_source(found),
+    }
+    if memory is not None and used is not None:
+        readings["memory_available_bytes"] = Reading(max(0, memory.value - used.value), used.source)
+    known = {name: reading for name, reading in readings.items() if reading is not None}
+    values: dict[str, Any] = {name: reading.value for name, reading in known.items()}
     return Sample(
         at_s=at_s,
-        gpu_percent=_plain(found.number("gpu_percent")),
-        gpu_mhz=_plain(found.number("gpu_mhz")),
-        gpu_memory_bytes=_plain(found.integer("gpu_memory_bytes")),
-        memory_total_bytes=_plain(memory),
-        memory_used_bytes=_plain(used),
-        memory_available_bytes=max(0, memory.value - used.value) if memory is not None and used is not None else None,
-        swap_used_bytes=_plain(found.integer("swap_used_bytes")),
-        memory_pressure=cast("MemoryPressure | None", _plain(pressure)),
-        thermal_level=cast("ThermalLevel | None", _plain(found.text("thermal_level"))),
-        temperature_c=_plain(heat),
-        power_w=_plain(power),
-        gpu_power_w=_plain(found.number("gpu_power_w")),
-        on_battery=_plain(found.flag("on_battery")),
-        battery_percent=_plain(found.number("battery_percent")),
-        low_power_mode=_plain(low_power),
-        sources=sources,
-        estimated=estimated,
+        sources={name: reading.source for name, reading in known.items()},
+        estimated=tuple(name for name, reading in known.items() if reading.estimated),
+        **values,
     )
 
 
-def _plain(reading: Reading[Value] | None) -> Value | None:
-    return reading.value if reading is not None else None
+def _pressure_by_free_memory(found: Evidence) -> Reading[MemoryPressure] | None:
+    free = found.number("free_percent")
+    return Reading(parsing.to_pressure(free.value), free.source, estimated=True) if free is not None else None
+
+
+def _low_power_by_source(found: Evidence) -> Reading[bool] | None:
+    """Takes the setting of the source in use; where nothing tells which that is, the one that both have."""
+    on_battery = found.flag("on_battery")
+    by_battery, by_mains = found.flag("low_power_battery"), found.flag("low_power_ac")
+    if on_battery is not None:
+        return by_battery if on_battery.value else by_mains
+    return by_mains if by_mains is not None and by_battery is not None and by_mains.value == by_battery.value else None
 
 
 def _chip(found: Evidence, model: Reading[str] | None) -> Reading[str] | None:
@@ -202,13 +186,7 @@ def _levels(found: Evidence, chip: Reading[str] | None) -> Reading[tuple[CpuLeve
     listed = level_names(chip.value, counts) if chip is not None else ()
     if listed and (read is None or [level.cores for level in listed] == counts):
         return Reading(listed, read.source if read is not None else "table of chips")
-    if read is not None:
-        return read
-    pairs = found.text("level_pairs")
-    if pairs is not None:
-        parts = [part.split(" ", 1) for part in pairs.value.split("/")]
-        return Reading(tuple(CpuLevel(name, int(count)) for count, name in parts), pairs.source)
-    return None
+    return read or found.levels("level_pairs")
 
 
 def _counts(text: Reading[str] | None) -> list[int]:
@@ -239,12 +217,14 @@ def _architecture(found: Evidence, *, apple: bool) -> str | None:
     return read.value if read is not None else None
 
 
-def _system(found: Evidence, system: Reading[str] | None, architecture: str | None, *, apple: bool) -> str:
-    version = found.text("macos")
-    if system is not None and version is None:
+def _system(found: Evidence) -> str:
+    """Names the system; whatever tells anything, and of no other system, is a Mac's."""
+    system, version = found.text("os"), found.text("macos")
+    if version is not None:
+        return f"macOS {version.value}"
+    if system is not None:
         return system.value
-    known = version is not None or apple or architecture is not None or len(found) > 0
-    return f"macOS {version.value if version is not None else ''}".rstrip() if known else "unknown"
+    return "macOS" if len(found) > 0 else "unknown"
 
 
 def _fanless(found: Evidence, architecture: str | None, virtual: Reading[bool] | None) -> Reading[bool] | None:

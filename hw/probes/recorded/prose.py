@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from ...chips import GIB
 from ..macos_parsing import THERMAL_WORDS
 from .evidence import Evidence, Rank
 from .sysctl_texts import to_version
-from .values import GIB, to_brand
+from .values import to_brand
 
 _CHIP: Final = r"[AM][0-9]{1,3}(?: (?:Pro|Max|Ultra))?"
 _BRAND: Final = re.compile(rf"\bApple {_CHIP}(?: \(Virtual\))?(?![\w.])(?! (?:Pr?|Ma?|Ul?t?r?)(?!\w))")

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from ...macs import is_virtual_model
 from .evidence import Evidence, Rank
-from .sysctl_texts import is_virtual_model, to_version
+from .sysctl_texts import to_version
 from .values import is_model, parse_core_counts, parse_memory, to_brand
 
 SOURCE: Final = "system_profiler"

@@ -14,7 +14,6 @@ _KEY: Final = re.compile(r"[a-z_]+(?:\.\w+)+")
 _KNOWN: Final = re.compile(r"(?:hw|kern|machdep|sysctl|vm|iogpu|debug\.iogpu)\.\w")
 _CPU_TYPES: Final = {16777228: "arm64", 16777223: "x86_64", 7: "x86_64"}
 """CPU_TYPE_ARM64, CPU_TYPE_X86_64 and CPU_TYPE_X86 of mach/machine.h."""
-_VIRTUAL_MODELS: Final = ("VirtualMac", "VMware", "Parallels")
 
 
 def find_keys(label: str, text: str) -> dict[str, str]:
@@ -51,35 +50,20 @@ def read_keys(keys: Mapping[str, str], found: Evidence) -> None:
 def _read_machine(keys: Mapping[str, str], found: Evidence) -> None:
     brand = " ".join(keys.get("machdep.cpu.brand_string", "").split())
     found.add("brand", brand if not is_cut_brand(brand) else None, "sysctl machdep.cpu.brand_string", Rank.KERNEL)
-    model = keys.get("hw.model", "")
-    found.add("model", model, "sysctl hw.model", Rank.KERNEL)
+    found.add("model", keys.get("hw.model"), "sysctl hw.model", Rank.KERNEL)
     found.add("memory_bytes", to_memory(parsing.parse_integer(keys.get("hw.memsize"))), "sysctl hw.memsize", Rank.KERNEL)
     version = keys.get("kern.osproductversion", "")
     found.add("macos", to_version(version), "sysctl kern.osproductversion", Rank.KERNEL)
     translated = parsing.parse_flag(keys.get("sysctl.proc_translated"))
     found.add("rosetta", translated, "sysctl sysctl.proc_translated", Rank.KERNEL)
-    if keys.get("hw.optional.arm64") == "1" or translated or brand.startswith("Apple"):
-        found.add("architecture", "arm64", "sysctl", Rank.KERNEL)
-    elif brand.startswith(("Intel", "Genuine Intel")) or keys.get("machdep.cpu.vendor") == "GenuineIntel":
-        found.add("architecture", "x86_64", "sysctl machdep.cpu", Rank.KERNEL)
+    found.add("architecture", parsing.parse_architecture(keys), "sysctl", Rank.KERNEL)
     architecture = _CPU_TYPES.get(parsing.parse_integer(keys.get("hw.cputype")) or 0)
     # A translated program is told the architecture that it believes in.
     found.add("architecture", architecture if "rosetta" not in found else None, "sysctl hw.cputype", Rank.DRIVER)
-    _read_virtual(keys, brand, model, found)
-
-
-def _read_virtual(keys: Mapping[str, str], brand: str, model: str, found: Evidence) -> None:
-    stated = parsing.parse_flag(keys.get("kern.hv_vmm_present"))
-    if stated:
-        found.add("virtual", True, "sysctl kern.hv_vmm_present", Rank.KERNEL)
-    elif is_virtual_model(model):
-        found.add("virtual", True, "sysctl hw.model", Rank.KERNEL)
-    elif brand.endswith("(Virtual)"):
-        found.add("virtual", True, "sysctl machdep.cpu.brand_string", Rank.KERNEL)
-    elif "VMM" in keys.get("machdep.cpu.features", "").split():
-        found.add("virtual", True, "sysctl machdep.cpu.features", Rank.KERNEL)
-    else:
-        found.add("virtual", stated, "sysctl kern.hv_vmm_present", Rank.REPORT)
+    virtual = parsing.parse_virtual(keys)
+    if virtual is not None:
+        # A kernel that denies to be in one weighs less than a program that says so.
+        found.add("virtual", virtual.value, virtual.source, Rank.KERNEL if virtual.value else Rank.REPORT)
 
 
 def _read_cores(keys: Mapping[str, str], found: Evidence) -> None:
@@ -99,20 +83,15 @@ def _read_cores(keys: Mapping[str, str], found: Evidence) -> None:
 
 def _read_load(keys: Mapping[str, str], found: Evidence) -> None:
     add = found.add
-    wired_mb = parsing.parse_integer(keys.get("iogpu.wired_limit_mb"))
-    # 0 means that the system decides, not that the GPU may hold nothing.
-    add("working_set_bytes", wired_mb << 20 if wired_mb else None, "sysctl iogpu.wired_limit_mb", Rank.KERNEL)
+    limit = parsing.parse_wired_limit(keys)
+    if limit is not None:
+        add("working_set_bytes", limit.value, limit.source, Rank.KERNEL)
     swap = parsing.parse_swap_used(keys.get("vm.swapusage"))
     add("swap_used_bytes", swap, "sysctl vm.swapusage", Rank.KERNEL, changes=True)
     name = "kern.memorystatus_vm_pressure_level"
     add("memory_pressure", parsing.parse_pressure_level(keys.get(name)), f"sysctl {name}", Rank.KERNEL, changes=True)
     free = parsing.parse_integer(keys.get("kern.memorystatus_level"))
     add("free_percent", free, "sysctl kern.memorystatus_level", Rank.KERNEL, changes=True)
-
-
-def is_virtual_model(model: str) -> bool:
-    """Tells whether a model id is one of a virtual machine."""
-    return model.startswith(_VIRTUAL_MODELS)
 
 
 def to_version(text: str) -> str | None:

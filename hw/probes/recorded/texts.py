@@ -33,7 +33,7 @@ def find_raw(text: bytes) -> Mapping[str, object] | None:
             return cast("dict[str, object]", raw)
         if isinstance(raw, str):
             return {"": raw}
-    return None if re.search(rb'"(?:profile|samples)"', text) is not None else recording
+    return None if recording.keys() & {"profile", "samples"} else recording
 
 
 def split_transcript(text: str) -> list[tuple[str, str]]:

@@ -6,8 +6,10 @@ import re
 from typing import Final
 
 from ... import thermal
+from ...profile import CpuLevel
 from .. import macos_parsing as parsing
 from ..macos_parsing import THERMAL_WORDS
+from ..native.smc import hottest
 from .evidence import Evidence, Rank
 from .sysctl_texts import to_version
 from .values import find_model, is_model, to_brand, to_memory
@@ -137,10 +139,9 @@ def _read_kernel(label: str, text: str, found: Evidence) -> None:
 
 def _read_monitors(text: str, found: Evidence) -> None:
     """Notes the line that SiliconScope's `sscope` prints, and kinds of cores as "6 Super + 12 Performance"."""
-    levels = re.search(
-        r"\b([1-9][0-9]{0,2} (?:Super|Performance)(?: \+ [1-9][0-9]{0,2} (?:Performance|Efficiency)\b){1,2})", text
-    )
-    found.add("level_pairs", levels[1].replace(" + ", "/") if levels is not None else None, "a monitor", Rank.TOOL)
+    line = re.search(r"\b[1-9][0-9]{0,2} (?:Super|Performance)(?: \+ [1-9][0-9]{0,2} (?:Performance|Efficiency)\b){1,2}", text)
+    pairs = [part.split(" ") for part in line[0].split(" + ")] if line is not None else []
+    found.add("level_pairs", tuple(CpuLevel(name, int(count)) for count, name in pairs), "a monitor", Rank.TOOL)
     memory = re.search(r"\bMEM [0-9.]{1,8}/([0-9]{1,5}) GB\b", text)
     found.add("memory_bytes", int(memory[1]) << 30 if memory is not None else None, "a monitor", Rank.TOOL)
     gpu = re.findall(rf"\bGPU\s+{_PERCENT} @\s+([0-9]{{1,6}}) MHz", text)
@@ -151,7 +152,7 @@ def _read_monitors(text: str, found: Evidence) -> None:
         float(value)
         for value in re.findall(r"^\s*T[gpes]\S{2}\s+\[flt ?\]\s+(-?[0-9]{1,4}(?:\.[0-9]{1,4})?)(?![\w.])", text, re.MULTILINE)
     ]
-    found.add("temperature_c", max((value for value in hot if 15 <= value <= 130), default=None), "SMC", Rank.TOOL)
+    found.add("temperature_c", hottest(hot), "SMC", Rank.TOOL)
 
 
 def _read_summaries(label: str, text: str, found: Evidence) -> None:
@@ -188,8 +189,7 @@ def _read_thermal(label: str, text: str, found: Evidence) -> None:
     if "thermalState" in label and word in THERMAL_WORDS:
         found.add("thermal_level", THERMAL_WORDS[word], "NSProcessInfo", Rank.REPORT, estimated=word == "fair")
     if "thermalState" in label and word in {"0", "1", "2", "3"}:
-        named = ("nominal", "moderate", "trapping", "sleeping")[int(word)]
-        found.add("thermal_level", named, "NSProcessInfo", Rank.REPORT, estimated=word == "1")
+        found.add("thermal_level", thermal.from_process_state(int(word)), "NSProcessInfo", Rank.REPORT, estimated=word == "1")
 
 
 def read_model_anywhere(text: str, found: Evidence) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from ...chips import parse_brand
+from ...chips import GIB, parse_brand
 from ...profile import CpuLevel
 from .evidence import Evidence, Rank
 
-GIB: Final = 1 << 30
 _MODEL: Final = re.compile(
     r"(?:Mac|MacBook|MacBookPro|MacBookAir|Macmini|MacPro|iMac|iMacPro|VirtualMac|VMware|Parallels|ADP)[0-9]{1,3},[0-9]{1,3}"
 )
