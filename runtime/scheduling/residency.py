@@ -368,8 +368,7 @@ class Residency:
         elif resident.most_running is None:
             resident.most_running = max(1, -(-resident.running // 2))
         limits = msgspec.structs.replace(self._limits, most_running=resident.most_running)
-        if resident.engine is not None and limits != resident.limits:
-            resident.limits = limits
+        if resident.engine is not None:
             resident.engine.limit(limits)
 
     def _resident(self, model: Model) -> Resident:

@@ -382,6 +382,19 @@ async def test_very_short_memory_unloads_what_nobody_uses() -> None:
         assert watched.decided()[-1] == "unload"
 
 
+async def test_every_engine_is_told_to_do_less_also_one_that_comes_after_another() -> None:
+    limits = Limits(prefill_duty=0.5)
+    async with residency() as watched:
+        first = await watched.owner.load(A)
+        watched.owner.limit(limits, fewer=False)
+        await watched.owner.unload("a")
+        second = await watched.owner.load(A)
+        assert first is not second
+        assert (first.limits, second.limits) == (limits, limits)
+        watched.owner.limit(Limits(), fewer=False)
+        assert (first.limits, second.limits) == (limits, Limits())
+
+
 async def test_nothing_stands_by_while_engines_are_to_do_less() -> None:
     async with residency(next_engine="echo") as watched:
         await watched.owner.load(A)
