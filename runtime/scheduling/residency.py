@@ -337,8 +337,11 @@ class Residency:
                 case "wait":
                     await asyncio.wait(leaving, return_when=asyncio.FIRST_COMPLETED)
                 case "evict":
-                    self._governor.note("evict", f"{verdict.evict} makes room for {model.id}: nobody used it for longest")
-                    self._begin_unload(self._residents[verdict.evict or ""])
+                    leaver = self._residents[verdict.evict or ""]
+                    # While the memory was read, a request may have come for it, or it may have left by itself.
+                    if leaver.engine is not None and leaver.leaving is None and not leaver.running:
+                        self._governor.note("evict", f"{verdict.evict} makes room for {model.id}: nobody used it for longest")
+                        self._begin_unload(leaver)
                 case "smaller":
                     why_smaller = verdict.text
                     smaller = await asyncio.to_thread(self._plan, model, resident.wishes, verdict.room_bytes)
