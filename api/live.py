@@ -18,7 +18,6 @@ from ..hw.sample import Sample
 from ..runtime.errors import Overloaded
 from ..runtime.journal import RequestRecord
 from ..runtime.runtime import Runtime
-from ..runtime.scheduling.decisions import Decision
 from .dialects.control import StatusAnswer, to_request_entry
 from .dialects.live import LiveMessage, RequestMoved, Sampled, to_changed, to_full_status
 from .errors import RequestRefused
@@ -129,7 +128,7 @@ class LiveFeed:
             await asyncio.wait(leaving)
 
     def changed(self) -> None:
-        """Takes note that models, downloads or ports are different; told at a bounded pace."""
+        """Takes note that models, downloads, ports or governors are different; told at a bounded pace."""
         self._changed.set()
 
     def _join(self, socket: web.WebSocketResponse) -> Mailbox:
@@ -139,7 +138,7 @@ class LiveFeed:
             self._removers = [
                 self._runtime.listen(self.changed),
                 self._runtime.journal.listen(self._take_request),
-                self._runtime.governors.decisions.listen(self._on_decision_in_thread),
+                self._runtime.governors.decisions.listen(lambda _: self.changed()),
                 self._runtime.monitor.listen(self._on_sample_in_thread),
             ]
             self._telling = asyncio.create_task(self._tell_changes(), name="tell changes")
@@ -174,12 +173,6 @@ class LiveFeed:
 
     def _take_request(self, record: RequestRecord) -> None:
         self._offer(record.id, RequestMoved(to_request_entry(record)))
-
-    def _on_decision_in_thread(self, decision: Decision) -> None:
-        del decision  # what the governors do now is told whole
-        loop = self._loop
-        if loop is not None:
-            loop.call_soon_threadsafe(self.changed)
 
     def _on_sample_in_thread(self, sample: Sample) -> None:
         loop = self._loop

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from aiohttp import web
 
 from ..runtime.errors import ContextOverflow, Overloaded
-from ..runtime.events import Event
+from ..runtime.events import Event, speaks
 from ..runtime.questions import AnswerKind, Question
 from ..runtime.request import ChatPrompt, GenerateRequest
 from .agents import is_qwen_code
@@ -32,10 +32,14 @@ async def _end_loops(
 ) -> AsyncGenerator[list[Event], None]:
     """Answers in words where an error would only be met with the same request again."""
     client, loops = request.headers.get("User-Agent", ""), request.app[LOOPS]
+    admitted = served = False
     async with aclosing(batches):
         try:
             async for batch in batches:
-                loops.was_served(client, generation.model)
+                # One that is admitted may still meet a full memory.
+                if not served and (served := speaks(batch)):
+                    loops.was_served(client, generation.model)
+                admitted = True
                 yield batch
         except ContextOverflow as error:
             if not isinstance(generation.prompt, ChatPrompt) or not loops.goes_on(client, generation.model, error):
@@ -44,7 +48,8 @@ async def _end_loops(
         except Overloaded as error:
             if not (is_qwen_code(request) and loops.waits_on(client, generation.model)):
                 raise
-            yield tell_busy(generation.model, error)
+            told = tell_busy(generation.model, error)
+            yield told[1:] if admitted else told
 
 
 async def ask(

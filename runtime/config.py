@@ -346,9 +346,10 @@ _MOST: dict[tuple[str, str], float] = {
 
 
 def _check_ranges(config: Config, text: str, path: Path | None) -> None:
-    for limits, wrong, word in ((_LEAST, float.__lt__, "least"), (_MOST, float.__gt__, "most")):
+    # TOML's nan is neither enough nor too much; it has to fail both.
+    for limits, right, word in ((_LEAST, float.__ge__, "least"), (_MOST, float.__le__, "most")):
         for (section, key), limit in limits.items():
-            if wrong(float(getattr(getattr(config, section), key)), float(limit)):
+            if not right(float(getattr(getattr(config, section), key)), float(limit)):
                 raise ConfigError(
                     f"{section}.{key}: must be at {word} {limit:g}", path=path, line=_line_of(text, (section, key))
                 )

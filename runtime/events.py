@@ -8,6 +8,7 @@ error of `errors.py` instead, at any point.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -138,3 +139,8 @@ Spoken = TextDelta | ReasoningDelta | CallBegun | CallDelta
 """What a choice says."""
 
 Event = Admitted | Spoken | Finished
+
+
+def speaks(batch: Iterable[Event]) -> bool:
+    """Whether a batch says anything but that its request was admitted."""
+    return any(not isinstance(event, Admitted) for event in batch)

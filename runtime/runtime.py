@@ -190,7 +190,7 @@ class Runtime:
             return self._names.resolve(model)
         except UnknownModel:
             takes = is_common(model) and takes_common_names(self.config)
-            meant = find_meant(self.config, self.statuses(), self._names.resolve) if takes else None
+            meant = find_meant(self.config, self._statuses(), self._names.resolve) if takes else None
             if meant is None:
                 raise
             return meant
@@ -434,7 +434,7 @@ class Runtime:
         """The engine of a model that is not in memory; None where nothing is left to be loaded, or nothing is to stand by."""
         if not self.config.engine.standby:
             return None
-        idle = [status.model for status in self.statuses() if status.state in {"unloaded", "failed"}]
+        idle = [status.model for status in self._statuses() if status.state in {"unloaded", "failed"}]
         engines = {choose_engine(model.header, self.config.engine.prefer).engine for model in idle}
         # What takes longest to import; models that do no work come last.
         return next((engine for engine in SLOWEST_FIRST if engine in engines), None)

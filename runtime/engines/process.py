@@ -71,6 +71,8 @@ class EngineProcess:
         self._closing = False
         self.stats: Stats | None = None
         """The engine's newest report of itself."""
+        self.limits = Limits()
+        """What the engine was told last."""
 
     @property
     def pid(self) -> int | None:
@@ -160,8 +162,10 @@ class EngineProcess:
         return answer
 
     def limit(self, limits: Limits) -> None:
-        """Tells the engine to do less than it could, or as usual again."""
-        self._send(limits)
+        """Tells the engine to do less than it could, or as usual again, where that is new to it."""
+        if limits != self.limits:
+            self.limits = limits
+            self._send(limits)
 
     async def close(self) -> None:
         """Ends the process: asks it, then insists, then kills it. Generations under way end with an error."""

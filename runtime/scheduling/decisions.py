@@ -8,12 +8,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 GovernorName = Literal["memory", "heat"]
 Kind = Literal["state", "grant", "evict", "smaller", "refuse", "unload", "turn_away"]
 """A change of a governor's state, what became of a load, a model that was sent away, or a prompt that was refused."""
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +44,6 @@ class GovernorStatus:
     why: str
     actions: tuple[str, ...]
     """In words for people, mildest first."""
-    since_s: float | None
-    """time.monotonic() of the last change; None where there was none."""
     figures: tuple[str, ...] = ()
     """The arithmetic behind it."""
 
@@ -69,7 +66,7 @@ class Decisions:
         actions: tuple[str, ...] = (),
         at_s: float | None = None,
         worse: bool = False,
-    ) -> Decision:
+    ) -> None:
         """Keeps a decision, writes it to the log, as a warning if it is for the worse, and tells who listens."""
         at_s = time.monotonic() if at_s is None else at_s
         decision = Decision(governor, kind, state, text, actions, at_s, time.time())
@@ -78,7 +75,6 @@ class Decisions:
         log.log(logging.WARNING if worse else logging.INFO, "%s: %s", governor, text)
         for listener in tuple(self._listeners):
             listener(decision)
-        return decision
 
     def newest(self, count: int) -> list[Decision]:
         """The newest decisions, newest first."""

@@ -63,9 +63,11 @@ class Governors:
     def observe(self, sample: Sample, stats: Mapping[str, Stats]) -> bool:
         """Takes a reading and what the engines last said; tells whether anything changed."""
         self._sample = sample
+        # Models that compute at the same time share the machine: their speeds do not tell how hot it is.
+        alone = sum(report.running > 0 for report in stats.values()) <= 1
         for model, report in stats.items():
             if report is not self._seen.get(model):
-                self._take_report(model, report, sample.at_s)
+                self._take_report(model, report, sample.at_s, alone=alone)
         self._seen = dict(stats)
         # Both look, whatever the first one says.
         changes = (self.memory.observe(sample), self.heat.observe(sample))
@@ -110,9 +112,9 @@ class Governors:
         """Takes note that a context has grown, or never will."""
         self._promised.pop(asker, None)
 
-    def _take_report(self, model: str, report: Stats, at_s: float) -> None:
+    def _take_report(self, model: str, report: Stats, at_s: float, *, alone: bool) -> None:
         if report.prefill_tps:
             self._prefill_tps[model] = report.prefill_tps
-        if report.plain_step_ms:
+        if report.plain_step_ms and alone:
             kind = (model, report.plain_width, depth_of(report.kv_used_tokens))
             self.heat.note_speed(kind, 1000 / report.plain_step_ms, at_s)

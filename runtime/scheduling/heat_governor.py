@@ -115,7 +115,7 @@ class HeatGovernor:
     @property
     def status(self) -> GovernorStatus:
         """What it does now, and why."""
-        return GovernorStatus("heat", self.state, self._why, self.actions, self._ladder.changed_s, self._figures())
+        return GovernorStatus("heat", self.state, self._why, self.actions, self._figures())
 
     def headroom(self) -> tuple[float, bool]:
         """How much of its best speed the machine has now, 0..1, and whether that is a guess and not measured."""

@@ -80,7 +80,7 @@ class MemoryGovernor:
     @property
     def status(self) -> GovernorStatus:
         """What it does now, and why."""
-        return GovernorStatus("memory", self.state, self._why, self.actions, self._ladder.changed_s, self._figures)
+        return GovernorStatus("memory", self.state, self._why, self.actions, self._figures)
 
     def observe(self, sample: Sample) -> bool:
         """Takes a reading; tells whether the state changed, which is a decision then."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from ..errors import Overloaded
-from ..events import Admitted, Event, PrefixReport
+from ..events import Admitted, Event, PrefixReport, speaks
 from .governors import RETRY_AFTER_S, Governors
 
 
@@ -45,14 +45,17 @@ class PromptGate:
                     for event in batch:
                         if isinstance(event, Admitted):
                             self._promise(event.prompt_tokens)
-                    waits = self._governors.refusing is not None and all(isinstance(event, Admitted) for event in batch)
-                    if waits:
+                    spoke = speaks(batch)
+                    if not spoke and self._governors.refusing is not None:
                         held += batch
                         continue
-                    if any(not isinstance(event, Admitted) for event in batch):
-                        self._governors.settle(self)
                     yield [*held, *batch]
                     held = []
+                    if spoke:
+                        break
+                self._governors.settle(self)
+                async for batch in batches:
+                    yield batch
         finally:
             self._governors.settle(self)
 

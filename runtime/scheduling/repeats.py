@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from ..errors import EngineCrashed
-from ..events import Admitted, Event
+from ..events import Admitted, Event, speaks
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ async def repeat_after_crash(run: Callable[[], AsyncGenerator[list[Event], None]
             async with aclosing(run()) as batches:
                 async for batch in batches:
                     said: list[Event] = batch if may_repeat else [event for event in batch if not isinstance(event, Admitted)]
-                    spoke = spoke or any(not isinstance(event, Admitted) for event in batch)
+                    spoke = spoke or speaks(batch)
                     if said:
                         yield said
             return

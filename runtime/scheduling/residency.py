@@ -337,8 +337,11 @@ class Residency:
                 case "wait":
                     await asyncio.wait(leaving, return_when=asyncio.FIRST_COMPLETED)
                 case "evict":
-                    self._governor.note("evict", f"{verdict.evict} makes room for {model.id}: nobody used it for longest")
-                    self._begin_unload(self._residents[verdict.evict or ""])
+                    leaver = self._residents[verdict.evict or ""]
+                    # While the memory was read, a request may have come for it, or it may have left by itself.
+                    if leaver.engine is not None and leaver.leaving is None and not leaver.running:
+                        self._governor.note("evict", f"{verdict.evict} makes room for {model.id}: nobody used it for longest")
+                        self._begin_unload(leaver)
                 case "smaller":
                     why_smaller = verdict.text
                     smaller = await asyncio.to_thread(self._plan, model, resident.wishes, verdict.room_bytes)
@@ -368,8 +371,7 @@ class Residency:
         elif resident.most_running is None:
             resident.most_running = max(1, -(-resident.running // 2))
         limits = msgspec.structs.replace(self._limits, most_running=resident.most_running)
-        if resident.engine is not None and limits != resident.limits:
-            resident.limits = limits
+        if resident.engine is not None:
             resident.engine.limit(limits)
 
     def _resident(self, model: Model) -> Resident:

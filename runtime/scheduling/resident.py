@@ -8,7 +8,7 @@ import time
 
 from ..engines.process import EngineProcess
 from ..engines.supervisor import RestartBackoff
-from ..frames import Limits, Ready
+from ..frames import Ready
 from ..models.model import Model, ModelState, ModelStatus
 from ..tuning.wishes import NO_WISHES
 from .memory_grant import Holding
@@ -35,8 +35,6 @@ class Resident:
         self.load_s: float | None = None
         self.progress: float | None = None
         self.failure: str | None = None
-        self.limits = Limits()
-        """What its engine was told last."""
         self.idle = asyncio.Event()
         self.idle.set()
         self.loading: asyncio.Task[EngineProcess] | None = None

@@ -70,12 +70,12 @@ async def test_states_and_decisions_are_counted_for_scripts(live) -> None:
 async def test_engines_do_less_from_the_decision_on_and_as_usual_after_it(live) -> None:
     async with live.session.post(live.url + "/v1/chat/completions", json=chat(5)) as response:
         assert response.status == 200
-    resident = live.runtime._residency.residents()[0]
+    engine = live.runtime._residency.residents()[0].engine
     press(live, thermal_level="heavy")
-    assert (resident.limits.most_running, resident.limits.prefill_duty, resident.limits.background) == (1, 0.6, False)
+    assert (engine.limits.most_running, engine.limits.prefill_duty, engine.limits.background) == (1, 0.6, False)
     async with live.session.post(live.url + "/v1/chat/completions", json=chat(5)) as response:
         assert response.status == 200
     begin_s = time.monotonic() + 2000
     for second in range(90):
         live.runtime._governing.observe(Sample(begin_s + second, thermal_level="nominal"))
-    assert (resident.limits.most_running, resident.limits.prefill_duty, resident.limits.background) == (None, 1.0, True)
+    assert (engine.limits.most_running, engine.limits.prefill_duty, engine.limits.background) == (None, 1.0, True)

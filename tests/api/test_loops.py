@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from impetus.api.keys import LOOPS
 from impetus.api.loops import Loops
-from impetus.runtime.errors import ContextOverflow
+from impetus.api.run import _end_loops as end_loops
+from impetus.runtime.errors import ContextOverflow, Overloaded
+from impetus.runtime.events import Admitted, Event, Finished, TextDelta
+from impetus.runtime.request import GenerateRequest, TokenPrompt
 
 OPENCODE = "opencode/1.18.33 ai-sdk/openai-compatible/1.0"
 
@@ -79,6 +84,28 @@ async def test_qwen_code_is_told_in_words_once_the_server_stays_busy(
         assert "too busy for this request for more than 3 minutes" in told[-1][1]
         assert (await ask_scripted(100))[0] == 200
         assert {(await ask_scripted(200, "Cline/3.1"))[0] for _ in range(6)} == {503}
+
+
+async def test_a_prompt_that_meets_a_full_memory_once_it_is_admitted_was_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 100))
+    monkeypatch.setattr("impetus.api.loops.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    request: Any = SimpleNamespace(headers={"User-Agent": "QwenCode/0.24.4"}, app={LOOPS: Loops()})
+    admitted = Admitted("m", 10, 64)
+
+    async def batches() -> AsyncGenerator[list[Event], None]:
+        yield [admitted]
+        raise Overloaded("There is no memory.", retry_after_s=5)
+
+    async def run() -> list[Event]:
+        generation = GenerateRequest("m", TokenPrompt((1,)))
+        return [event async for batch in end_loops(request, generation, batches()) for event in batch]
+
+    for _ in range(2):
+        with pytest.raises(Overloaded):
+            await run()
+    events = await run()
+    assert [type(event) for event in events] == [Admitted, TextDelta, Finished]
+    assert events[0] is admitted
 
 
 def test_a_client_that_gave_up_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:

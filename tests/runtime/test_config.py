@@ -33,6 +33,7 @@ def test_every_setting_in_the_shipped_file_has_a_comment() -> None:
         ("[server]\n\nport = 'many'\n", 3, ["server.port", "expected int", "str"]),
         ("[server]\nport = 70000\n", 2, ["server.port", "65535"]),
         ("[engine]\nthreads = -1\n", 2, ["engine.threads", "at least 0"]),
+        ("[memory]\nmodels_percent = nan\n", 2, ["memory.models_percent", "at least 0"]),
         ("[engine]\npassive_wait = 'maybe'\n", 2, ["engine.passive_wait", "maybe"]),
         ("[server\nport = 1\n", 1, ["TOML"]),
         ("port = 1\n", 1, ["port"]),

@@ -61,6 +61,22 @@ def test_a_report_counts_once() -> None:
     assert not guessed
 
 
+def test_models_that_share_the_machine_are_not_slow_by_heat() -> None:
+    governors = Governors(Config())
+    governors.heat.gpu_computes = True
+    for second in range(60):
+        both = second >= 20
+        step_ms = 110.0 if both else 50.0
+        reports = {name: report(plain_step_ms=step_ms, plain_width=1) for name in ("m", "n")[: 1 + both]}
+        governors.observe(Sample(float(second)), reports)
+    assert governors.heat.state == "ok"
+    assert governors.heat.headroom() == (1.0, True)
+    for second in range(60, 100):
+        ended = report(running=0)
+        governors.observe(Sample(float(second)), {"m": report(plain_step_ms=110.0, plain_width=1), "n": ended})
+    assert governors.heat.state == "throttled"
+
+
 def test_contexts_that_grow_share_what_is_free() -> None:
     governors = Governors(Config())
     governors.observe(Sample(0.0, memory_total_bytes=16 * GIB, memory_available_bytes=4 * GIB), {})

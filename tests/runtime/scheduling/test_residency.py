@@ -111,6 +111,25 @@ async def test_a_busy_model_is_never_evicted() -> None:
         assert watched.states() == {"a": "ready", "b": "unloaded"}
 
 
+async def test_a_model_that_is_asked_for_while_the_memory_is_read_is_not_evicted() -> None:
+    machine = Machine()
+    async with residency(max_loaded=1, machine=machine) as watched, AsyncExitStack() as stack:
+        await watched.owner.load(A)
+        loop = asyncio.get_running_loop()
+
+        def read() -> MemoryNow:
+            machine.read = lambda: MemoryNow(16 * GIB, 16 * GIB)
+            used = stack.enter_async_context(watched.owner.use(A, load=False))
+            asyncio.run_coroutine_threadsafe(used, loop).result(10)
+            return machine.read()
+
+        machine.read = read
+        with pytest.raises(Overloaded, match=r"'b'.*a is busy"):
+            await watched.owner.load(B)
+        assert watched.states() == {"a": "ready", "b": "unloaded"}
+        assert watched.decided() == ["grant"]
+
+
 async def test_a_model_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
     async with residency(needed=10 * GIB, machine=Machine(available=9 * GIB)) as watched:
         with pytest.raises(LoadFailed) as caught:
@@ -380,6 +399,19 @@ async def test_very_short_memory_unloads_what_nobody_uses() -> None:
             await watched.reached("b", "unloaded")
             assert watched.states() == {"a": "ready", "b": "unloaded", "c": "ready"}
         assert watched.decided()[-1] == "unload"
+
+
+async def test_every_engine_is_told_to_do_less_also_one_that_comes_after_another() -> None:
+    limits = Limits(prefill_duty=0.5)
+    async with residency() as watched:
+        first = await watched.owner.load(A)
+        watched.owner.limit(limits, fewer=False)
+        await watched.owner.unload("a")
+        second = await watched.owner.load(A)
+        assert first is not second
+        assert (first.limits, second.limits) == (limits, limits)
+        watched.owner.limit(Limits(), fewer=False)
+        assert (first.limits, second.limits) == (limits, Limits())
 
 
 async def test_nothing_stands_by_while_engines_are_to_do_less() -> None:
