@@ -21,6 +21,7 @@ from .runtime.config import Config
 from .runtime.errors import ConfigError, ImpetusError, InvalidRequest
 from .runtime.home import Home, find_config, find_home
 from .runtime.logbook import LogBook
+from .runtime.loopback import is_loopback
 from .runtime.models.model import Speed
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 MOST_CONTEXT = 1 << 24
 LOOK_S = 0.25
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def _run(invocation: Invocation, *, dashboard: bool) -> int:
     from .__main__ import run_dashboard, run_server  # here and below: each command loads only what it needs
 
     server = invocation.config.server
-    if server.host not in LOOPBACK and not server.api_key:
+    if not is_loopback(server.host) and not server.api_key:
         raise ConfigError(f"others could reach this server at {server.host}: set server.api_key in impetus.toml first.")
     runtime = _open_runtime(invocation, invocation.config, to_stderr=not dashboard)
     return asyncio.run(run_dashboard(runtime) if dashboard else run_server(runtime))

@@ -54,7 +54,7 @@ from .scheduling.repeats import repeat_after_crash
 from .scheduling.residency import Residency
 from .scheduling.scheduler import Scheduler
 from .throughput import Throughput
-from .tuning.load_plan import Choice, LoadPlan, has_gpu
+from .tuning.load_plan import Choice, LoadPlan, computes_on_gpu
 from .tuning.measured import FILE_NAME as SPEEDS
 from .tuning.measured import SpeedBook
 from .tuning.measured_watch import SpeedWatch
@@ -242,7 +242,7 @@ class Runtime:
 
     def has_gpu(self) -> bool:
         """Whether models are computed on a GPU."""
-        return has_gpu(self.profile) and self.config.engine.gpu_layers != 0
+        return computes_on_gpu(self.profile, self.config.engine)
 
     def plan_of(self, model_id: str) -> Sequence[Choice]:
         """How a model would be held, decision by decision; empty where it cannot be served."""

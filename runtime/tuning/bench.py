@@ -24,7 +24,6 @@ from .calibrate import Sustained, calibrate
 LOAD_S: Final = 600.0
 REQUEST_S: Final = 900.0
 _TEXT: Final = "the river carries small boats past old mills where people trade grain salt cloth and news from far towns"
-_TOKENS_A_WORD: Final = 1.0
 _ROOM: Final = 16
 """Tokens of a context that a prompt's estimate may be off by."""
 
@@ -101,6 +100,7 @@ class Bench:
         self._plan = plan
         self._on_step = on_step
         self._random = random.Random(1)  # noqa: S311 - prompts that differ, the same in each benchmark
+        self._seen: Sample | None = None
         self._peak_bytes: int | None = None
         self._power: list[float] = []
 
@@ -126,6 +126,7 @@ class Bench:
         first = self._prompt(min(256, self._depths()[-1]))
         cold, warm = [await self._one(first, keep=True) for _ in range(2)]
         points = [await self._measure_depth(depth) for depth in self._depths()]
+        self._seen = None
         self._power.clear()
         streams = [await self._measure_streams(count) for count in self._plan.streams]
         joules = self._joules(streams)
@@ -164,12 +165,11 @@ class Bench:
         self._on_step(f"{depth} tokens of prompt")
         run = await self._one(self._prompt(depth), keep=False)
         done = run.finished
-        decoded = done.completion_tokens - 1
         return BenchPoint(
             prompt_tokens=done.prompt_tokens,
             completion_tokens=done.completion_tokens,
             prefill_tps=done.prompt_tokens / done.prefill_s if done.prefill_s > 0 else None,
-            decode_tps=decoded / done.decode_s if decoded > 0 and done.decode_s > 0 else None,
+            decode_tps=_decode_tps(done),
             ttft_s=run.ttft_s,
         )
 
@@ -193,8 +193,7 @@ class Bench:
         self._on_step("a sustained run, after a pause")
 
         async def run() -> float | None:
-            done = (await self._one(self._prompt(32), keep=False)).finished
-            return done.completion_tokens / done.decode_s if done.decode_s > 0 and done.completion_tokens > 1 else None
+            return _decode_tps((await self._one(self._prompt(32), keep=False)).finished)
 
         return await calibrate(run, self._runtime.monitor, seconds=self._plan.sustain_s)
 
@@ -210,33 +209,32 @@ class Bench:
             split=False,
         )
         record = self._runtime.journal.open(model=self._model_id, client="bench", route="bench")
-        began_s, first_s, finished = time.monotonic(), None, None
+        began_s, finished = time.monotonic(), None
         async with asyncio.timeout(REQUEST_S), aclosing(self._runtime.generate(request, record)) as batches:
             async for batch in batches:
                 for event in batch:
                     if isinstance(event, Finished):
                         finished = event
-                if first_s is None and record.first_token_s is not None:
-                    first_s = record.first_token_s
                 self._look()
         if finished is None or finished.completion_tokens < 1:
             raise InvalidRequest(f"'{self._model_id}' wrote nothing; it cannot be measured so.")
         ended_s = time.monotonic()
-        return _Run(finished, (first_s or ended_s) - began_s, ended_s - began_s)
+        return _Run(finished, (record.first_token_s or ended_s) - began_s, ended_s - began_s)
 
     def _prompt(self, tokens: int) -> str:
-        """Text of about so many tokens that no other prompt begins with."""
+        """Text of about so many tokens, one a word, that no other prompt begins with."""
         words = _TEXT.split()
-        return " ".join(self._random.choice(words) for _ in range(max(1, int(tokens / _TOKENS_A_WORD))))
+        return " ".join(self._random.choice(words) for _ in range(tokens))
 
     def _status(self) -> ModelStatus:
         return next(status for status in self._runtime.statuses() if status.model.id == self._model_id)
 
     def _look(self) -> None:
-        """Notes what the engine holds and the machine draws, as far as that can be read."""
+        """Notes once for each sample what the engine holds and the machine draws, as far as that can be read."""
         sample = self._runtime.monitor.latest
-        if sample is None:
+        if sample is None or sample is self._seen:
             return
+        self._seen = sample
         if sample.power_w is not None:
             self._power.append(sample.power_w)
         held = sample.process_bytes.get(self._status().pid or -1)
@@ -266,3 +264,9 @@ class Bench:
         finally:
             stop()
         return to_state(self._runtime.monitor.latest)
+
+
+def _decode_tps(done: Finished) -> float | None:
+    """Tokens per second after the first one; None where there is no other."""
+    decoded = done.completion_tokens - 1
+    return decoded / done.decode_s if decoded > 0 and done.decode_s > 0 else None

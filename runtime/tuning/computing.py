@@ -6,7 +6,7 @@ from ...hw.profile import CapabilityProfile
 from ..config import EngineConfig
 from ..formats.header import Header
 from ..frames import LoadOptions
-from .load_plan import Choice, has_gpu
+from .load_plan import Choice, computes_on_gpu, has_gpu
 
 SLOW_LEVEL = "Efficiency"
 CPU_BATCH_TOKENS = 512
@@ -26,7 +26,7 @@ def choose_computing(
     threads, why_threads = _threads(profile, config)
     prefill_threads = config.prefill_threads or threads
     batch, why_batch = _batch(profile, config)
-    on_gpu = _on_gpu(profile, config)
+    on_gpu = computes_on_gpu(profile, config)
     micro = batch if on_gpu else min(batch, CPU_BATCH_TOKENS)
     why_micro = f"{micro} tokens of it at a time{': all of them, to keep every core of the GPU busy' if on_gpu else ''}"
     options = LoadOptions(
@@ -60,10 +60,6 @@ def _threads(profile: CapabilityProfile | None, config: EngineConfig) -> tuple[i
     return usable, f"{usable} threads, one for each usable core"
 
 
-def _on_gpu(profile: CapabilityProfile | None, config: EngineConfig) -> bool:
-    return has_gpu(profile) and config.gpu_layers != 0
-
-
 def _gpu_layers(header: Header, profile: CapabilityProfile | None, config: EngineConfig) -> Choice:
     if not has_gpu(profile):
         return Choice("GPU layers", 0, "no layers on a GPU: there is none that engines compute on")
@@ -76,7 +72,7 @@ def _gpu_layers(header: Header, profile: CapabilityProfile | None, config: Engin
 def _batch(profile: CapabilityProfile | None, config: EngineConfig) -> tuple[int, str]:
     if config.batch_tokens:
         return config.batch_tokens, f"{config.batch_tokens} tokens of prompts in a step, as the settings say"
-    if not _on_gpu(profile, config):
+    if not computes_on_gpu(profile, config):
         return CPU_BATCH_TOKENS, f"{CPU_BATCH_TOKENS} tokens of prompts in a step, which keep a CPU busy"
     if profile is None or profile.gpu_cores is None:
         return CPU_BATCH_TOKENS, f"{CPU_BATCH_TOKENS} tokens of prompts in a step, as the GPU's cores could not be counted"

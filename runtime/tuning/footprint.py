@@ -13,10 +13,11 @@ QUANTIZED_BLOCK = 32
 """A head's keys and values can be kept below 16 bits only in whole blocks of so many numbers."""
 PROCESS_BYTES = 64 * 1024**2
 """An engine's process before it holds a model: interpreter, libraries, vocabulary."""
+TYPICAL_CONTEXT = 4096
+"""For models that do not say how much context they were trained for."""
 TYPICAL_KV_BYTES_PER_TOKEN = 128 * 1024
 """For models that do not say: what one of 8 billion parameters with grouped heads takes."""
 _BLOCK_BYTES: dict[CacheType, int] = {"f16": 64, "q8_0": 34, "q4_0": 18}
-_TYPICAL_CONTEXT = 4096
 _WIDTHS, _INNER_WIDTHS, _HEAD_WIDTHS, _STATE_WIDTHS = 4, 3, 2, 4
 """How many rows are alive at once while a layer is computed: of the model's width, of a layer's inner half, of all heads
 together, and of a recurrent layer's own."""
@@ -46,7 +47,7 @@ def footprint(header: Header, options: LoadOptions) -> Footprint:
     """Estimates what a model takes when it is loaded so; rather too much than too little."""
     if header.format == "echo":
         return Footprint(0, 0, PROCESS_BYTES)
-    wanted = options.cache_tokens or options.context_length or header.context_length or _TYPICAL_CONTEXT
+    wanted = options.cache_tokens or options.context_length or header.context_length or TYPICAL_CONTEXT
     cells = _whole(wanted)
     step = min(options.batch_tokens, options.micro_batch_tokens)
     return Footprint(

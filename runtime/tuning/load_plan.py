@@ -46,9 +46,14 @@ def step_target(profile: CapabilityProfile | None, config: EngineConfig) -> tupl
     """Decides how long a step may take that answers wait for, and says why."""
     if config.step_target_ms:
         return config.step_target_ms / 1000, f"steps of {config.step_target_ms:g} ms, as the settings say"
-    if has_gpu(profile) and config.gpu_layers != 0:
+    if computes_on_gpu(profile, config):
         return STEP_TARGET_GPU_S, f"steps of {STEP_TARGET_GPU_S * 1000:g} ms, as the GPU computes"
     return STEP_TARGET_CPU_S, f"steps of {STEP_TARGET_CPU_S * 1000:g} ms, as the CPU computes"
+
+
+def computes_on_gpu(profile: CapabilityProfile | None, config: EngineConfig) -> bool:
+    """Whether layers are computed on a GPU: there is one, and the settings leave it to do."""
+    return has_gpu(profile) and config.gpu_layers != 0
 
 
 def has_gpu(profile: CapabilityProfile | None) -> bool:

@@ -12,17 +12,12 @@ from ..formats.header import Header
 from ..frames import LoadOptions
 from ..home import Home
 from ..models.model import Model
-from .context import LEAST_CONTEXT, MOST_CONTEXT_BY_ITSELF
+from .context import CONTEXTS_KEPT, KV_SHARE, LEAST_CONTEXT, MOST_CONTEXT_BY_ITSELF
 from .load_plan import Choice, LoadPlan, step_target
 from .prefix_room import choose_prefix
-from .sequence_footprint import freed_bytes, sequence_footprint
+from .sequence_footprint import PLAIN_TYPES, freed_bytes, sequence_footprint
 
-CONTEXTS_KEPT = 4
-"""So many whole contexts may be in memory at once where there is room."""
-KV_SHARE = 1 / 8
-"""Of the memory, for keys and values beyond one context."""
 CONVERTED = "converted"
-_PLAIN_TYPES = frozenset({"F64", "F32", "F16", "BF16"})
 
 
 def plan_sequences(
@@ -116,7 +111,7 @@ def _weights(
     header: Header, options: LoadOptions, engine: EngineConfig, engine_name: str, budget: int | None
 ) -> tuple[LoadOptions, str]:
     """Decides whether weights are quantized: where they would not fit beside a short context, or the settings say so."""
-    if engine_name != "mlx" or header.format == "mlx" or header.quantization not in _PLAIN_TYPES or engine.quantize == "off":
+    if engine_name != "mlx" or header.format == "mlx" or header.quantization not in PLAIN_TYPES or engine.quantize == "off":
         return options, ""
     if engine.quantize != "auto":
         asked: Literal[4, 8] = 8 if engine.quantize == "8bit" else 4

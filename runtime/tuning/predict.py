@@ -20,7 +20,7 @@ from .context import LEAST_CONTEXT
 from .footprint import CACHE_GRAIN, TYPICAL_KV_BYTES_PER_TOKEN, footprint
 from .memory_budget import divide_memory
 from .predict_speed import NEWEST, EngineKind, Machine, WeightKind, Work, decode_ms, prefill_ms
-from .sequence_footprint import sequence_footprint
+from .sequence_footprint import PLAIN_TYPES, sequence_footprint
 
 _SPREAD: Final = (0.80, 1.25)
 """Nine of ten published speeds lie in this range around their prediction."""
@@ -34,7 +34,6 @@ _START_S: Final = (0.5, 3.0)
 _DISK_GBS: Final = {"Base": (1.5, 3.5)}
 _DISK_GBS_LARGER: Final = (3.0, 6.5)
 """What Macs' disks read at least and at most; an assumption, as nothing tells it."""
-_PLAIN: Final = frozenset({"F32", "F16", "BF16", "F64"})
 _TYPICAL_HEAD: Final = 128
 _ENGINES: Final[Mapping[str, EngineKind]] = {"llama": "llama.cpp", "mlx": "mlx"}
 
@@ -189,7 +188,7 @@ def _kept(header: Header, layers: int) -> tuple[float, float, int | None, int]:
 
 def _weights(quantization: str | None) -> WeightKind:
     name = (quantization or "").upper()
-    if name in _PLAIN:
+    if name in PLAIN_TYPES:
         return "plain"
     return "super_blocks" if "_K" in name or name.startswith("IQ") else "blocks"
 

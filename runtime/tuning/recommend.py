@@ -12,17 +12,10 @@ from ...hw.chips import CHIPS, parse_brand
 from ...hw.profile import CapabilityProfile, Reading
 from ..models.model import Speed
 from ..models.recommended import ListedModel, ModelAbility, ModelList, Task, read_list
-from .predict import Prediction, predict
+from .memory_budget import GIB
+from .predict import predict_speeds
+from .suiting import LEAST_CONTEXT, Suiting, choose_suiting
 
-LEAST_CONTEXT: Final = 16_384
-"""A shorter one is too little for an agent's instructions and a few files."""
-PLEASANT_TPS: Final = 20.0
-"""A more precise quantisation is taken only where it writes as fast as people read quickly."""
-LEAST_TPS: Final = 6.0
-"""Slower is not recommended."""
-MOST_UNTIMED_BYTES: Final = 3_000_000_000
-"""Where speeds cannot be predicted: as many active weights as a processor alone reads several times a second."""
-GIB: Final = 1024**3
 _CANDIDATES: Final = (
     ("Apple M4", 32), ("Apple M5", 32), ("Apple M4 Pro", 48), ("Apple M5 Pro", 64), ("Apple M4 Max", 64), ("Apple M4 Max", 128),
     ("Apple M5 Max", 128), ("Apple M3 Ultra", 256),
@@ -87,10 +80,7 @@ class Recommendations(msgspec.Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class _Choice:
     listed: ListedModel
-    quantization: str
-    prediction: Prediction
-    size_bytes: int
-    parameters: int
+    suiting: Suiting
 
 
 def recommend(profile: CapabilityProfile | None, task: Task | None = None, listed: ModelList | None = None) -> Recommendations:
@@ -104,48 +94,43 @@ def recommend(profile: CapabilityProfile | None, task: Task | None = None, liste
     listed = listed or read_list()
     models = [model for model in listed.models if task is None or task in model.tasks]
     choices = [choice for model in models if (choice := _choose(profile, model, listed)) is not None]
-    notes = list(choices[0].prediction.reasons if choices else ())
+    notes = list(choices[0].suiting.prediction.reasons if choices else ())
     if not choices:
-        notes.append("none of the listed models fits with 16,384 tokens of context")
+        notes.append(f"none of the listed models fits with {LEAST_CONTEXT:,} tokens of context")
     return Recommendations(
         as_of=listed.as_of,
         machine=name_machine(profile),
         task=task,
-        models=[_to_recommendation(choice) for choice in choices],
+        models=[_recommend_listed(choice) for choice in choices],
         upgrades=[] if profile is None else _upgrades(models, listed, choices),
         notes=notes,
     )
 
 
 def _choose(profile: CapabilityProfile | None, model: ListedModel, listed: ModelList) -> _Choice | None:
-    """Takes the most precise quantisation that is pleasant, else the fastest that is bearable; None where none is."""
-    fitting: list[_Choice] = []
-    for quantization in model.quantizations:
-        header = model.header(quantization, listed.bits)
-        prediction = predict(profile, header, min(LEAST_CONTEXT, model.context))
-        if prediction.fits is not True:
-            continue
-        active = header.active
-        if header.ability == "text" and prediction.decode is None and active and active.size_bytes > MOST_UNTIMED_BYTES:
-            continue
-        fitting.append(_Choice(model, quantization, prediction, header.size_bytes, header.parameters or 0))
-    pleasant = [each for each in fitting if each.prediction.decode is None or each.prediction.decode.tps >= PLEASANT_TPS]
-    chosen = pleasant[0] if pleasant else fitting[-1] if fitting else None
-    if chosen is None or (chosen.prediction.decode is not None and chosen.prediction.decode.tps < LEAST_TPS):
-        return None
-    return chosen
+    suiting = choose_suiting(profile, (model.header(quantization, listed.bits) for quantization in model.quantizations))
+    return None if isinstance(suiting, str) else _Choice(model, suiting)
 
 
-def _to_recommendation(choice: _Choice) -> Recommendation:
-    model, prediction = choice.listed, choice.prediction
+def _recommend_listed(choice: _Choice) -> Recommendation:
+    model = choice.listed
+    pull = f"{model.pull}:{choice.suiting.header.quantization}"
+    return to_recommendation(choice.suiting, model=model.name, pull=pull, tasks=model.tasks, abilities=model.abilities)
+
+
+def to_recommendation(
+    suiting: Suiting, *, model: str, pull: str, tasks: list[Task], abilities: list[ModelAbility]
+) -> Recommendation:
+    """Recommends what suits, by its name and by what is known of it besides."""
+    header, prediction = suiting.header, suiting.prediction
     return Recommendation(
-        model=model.name,
-        quantization=choice.quantization,
-        pull=f"{model.pull}:{choice.quantization}",
-        tasks=model.tasks,
-        abilities=model.abilities,
-        parameters=choice.parameters,
-        size_bytes=choice.size_bytes,
+        model=model,
+        quantization=header.quantization or header.format,
+        pull=pull,
+        tasks=tasks,
+        abilities=abilities,
+        parameters=header.parameters or 0,
+        size_bytes=header.size_bytes,
         memory_bytes=prediction.memory_bytes,
         longest_context=prediction.longest_context,
         decode=prediction.decode,
@@ -161,28 +146,28 @@ def _upgrades(models: Sequence[ListedModel], listed: ModelList, here: Sequence[_
         there = [choice for model in models if (choice := _choose(other, model, listed)) is not None]
         if not there:
             continue
-        faster = _ratio(other, listed, here)
+        faster = _ratio(other, here)
         better = not here or models.index(there[0].listed) < models.index(here[0].listed)
         slower = faster is not None and faster < 1
         if slower or (not better and (faster is None or faster < _WORTHWHILE)):
             continue
-        best = f"{there[0].listed.name} {there[0].quantization}"
+        best = f"{there[0].listed.name} {there[0].suiting.header.quantization}"
         name = name_machine(other)
         times = f"{faster:.1f} times as fast, " if faster is not None and faster >= _NOTICEABLE else ""
         words = f"{name}: {times}fits {best}"
-        found.append(Upgrade(name, faster, best, there[0].prediction.decode, words))
+        found.append(Upgrade(name, faster, best, there[0].suiting.prediction.decode, words))
     if len(found) <= _MOST_UPGRADES:
         return found
     return [found[0], found[len(found) // 2], found[-1]]
 
 
-def _ratio(other: CapabilityProfile, listed: ModelList, here: Sequence[_Choice]) -> float | None:
+def _ratio(other: CapabilityProfile, here: Sequence[_Choice]) -> float | None:
     """How many times as fast another machine is with the best model of this one."""
     for choice in here:
-        if choice.prediction.decode is not None:
-            header = choice.listed.header(choice.quantization, listed.bits)
-            decode = predict(other, header, choice.prediction.context).decode
-            return None if decode is None else round(decode.tps / choice.prediction.decode.tps, 2)
+        prediction = choice.suiting.prediction
+        if prediction.decode is not None:
+            decode = predict_speeds(other, choice.suiting.header, prediction.context)[0]
+            return None if decode is None else round(decode.tps / prediction.decode.tps, 2)
     return None
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from .predict_report import show_range
 from .recommend import Recommendations
+from .suiting import LEAST_CONTEXT
 
 HEADS: Final = ("MODEL", "QUANT", "SIZE", "WRITES", "LONGEST CONTEXT", "CAN", "GET IT")
 
@@ -28,7 +29,8 @@ def to_rows(found: Recommendations) -> list[tuple[str, ...]]:
 
 def to_lines(found: Recommendations) -> list[str]:
     """Gives what stands below the table."""
-    head = f"For {found.machine}, by {found.source} {found.as_of}; speeds are predicted, with 16,384 tokens of context."
+    context = f"{LEAST_CONTEXT:,} tokens of context"
+    head = f"For {found.machine}, by {found.source} {found.as_of}; speeds are predicted, with {context}."
     notes = [f"Note: {note}." for note in found.notes]
     upgrades = ["Another Mac would bring:", *(f"- {upgrade.words}" for upgrade in found.upgrades)] if found.upgrades else []
     return ["", head, *notes, *upgrades]

@@ -13,8 +13,8 @@ from ..formats.header import Header
 from ..models.hub import Hub
 from ..models.hub_header import read_remote_header
 from ..models.offer import HubFile
-from .predict import Prediction, predict
-from .recommend import LEAST_CONTEXT, LEAST_TPS, PLEASANT_TPS, Recommendation
+from .recommend import Recommendation, to_recommendation
+from .suiting import choose_suiting
 
 MOST_REPOSITORIES: Final = 8
 """So many of the most downloaded ones are looked at: each takes two or three requests."""
@@ -67,31 +67,16 @@ def choose_offer(
         The recommendation, or why there is none.
     """
     alike = [file for file in files if file.format == header.format and file.size_bytes]
-    fitting: list[tuple[HubFile, Prediction]] = []
-    for file in sorted(alike, key=lambda file: -(file.size_bytes or 0)):
-        prediction = predict(profile, _resize(header, file), min(LEAST_CONTEXT, header.context_length or LEAST_CONTEXT))
-        if prediction.fits is True:
-            fitting.append((file, prediction))
-    if not fitting:
-        return f"{repo}: nothing of it fits with {LEAST_CONTEXT:,} tokens of context"
-    speeds = [prediction.decode for _, prediction in fitting]
-    pleasant = [at for at, speed in enumerate(speeds) if speed is None or speed.tps >= PLEASANT_TPS]
-    at = pleasant[0] if pleasant else len(fitting) - 1
-    file, prediction = fitting[at]
-    if prediction.decode is not None and prediction.decode.tps < LEAST_TPS:
-        return f"{repo}: it would write {prediction.decode.tps:.1f} tokens a second at most"
-    return Recommendation(
+    largest_first = sorted(alike, key=lambda file: -(file.size_bytes or 0))
+    suiting = choose_suiting(profile, (_resize(header, file) for file in largest_first))
+    if isinstance(suiting, str):
+        return f"{repo}: {suiting}"
+    return to_recommendation(
+        suiting,
         model=repo,
-        quantization=file.quantization or file.format,
-        pull=f"{repo}:{file.quantization}" if file.quantization else repo,
+        pull=f"{repo}:{suiting.header.quantization}" if suiting.header.quantization else repo,
         tasks=["embed"] if header.ability == "embedding" else [],
         abilities=["fill"] if header.fills_gaps else [],
-        parameters=header.parameters or 0,
-        size_bytes=file.size_bytes or 0,
-        memory_bytes=prediction.memory_bytes,
-        longest_context=prediction.longest_context,
-        decode=prediction.decode,
-        prefill=prediction.prefill,
     )
 
 

@@ -6,7 +6,7 @@ import sys
 
 from ..formats.header import Header
 from ..frames import LoadOptions
-from .footprint import TYPICAL_KV_BYTES_PER_TOKEN, Footprint
+from .footprint import TYPICAL_CONTEXT, TYPICAL_KV_BYTES_PER_TOKEN, Footprint
 
 MIB = 1024**2
 PROCESS_BYTES = {"mlx": 150 * MIB, "torch": 420 * MIB, "onnx": 135 * MIB, "coreml": 330 * MIB}
@@ -16,9 +16,10 @@ MOST_LOGITS_BYTES = 64 * MIB
 """ONNX graphs give scores for each token of a prompt; it is computed in pieces that keep them below this."""
 FREED_SHARE, LEAST_FREED_BYTES, MOST_FREED_BYTES = 1 / 16, 16 * MIB, 512 * MIB
 """Of the weights' size: what MLX may keep of memory that it freed. A step's rows are far below a sixteenth of the weights."""
+PLAIN_TYPES = frozenset({"F64", "F32", "F16", "BF16"})
+"""Weights in these are numbers as they are, not quantized."""
 _SINGLE_BYTES, _HALF_BYTES = 4, 2
 _HALVES = frozenset({"F16", "BF16", None})
-_TYPICAL_CONTEXT = 4096
 _ROWS_ALIVE = 12
 """How many rows of a model's width are alive at once while a layer is computed."""
 _REPACKED = frozenset({"INT8", "UINT8"})
@@ -29,7 +30,7 @@ def sequence_footprint(header: Header, options: LoadOptions, engine_name: str) -
     """Estimates what a model takes when its context memory is full."""
     half_bytes = header.kv_bytes_per_token or TYPICAL_KV_BYTES_PER_TOKEN
     token_bytes = half_bytes * kv_number_bytes(header, options, engine_name) / _HALF_BYTES
-    tokens = options.cache_tokens or options.context_length or header.context_length or _TYPICAL_CONTEXT
+    tokens = options.cache_tokens or options.context_length or header.context_length or TYPICAL_CONTEXT
     if engine_name == "onnx" and not header.kv_in_place:
         # While a token is computed, one sequence is there as it was and as it becomes.
         tokens += options.context_length or tokens

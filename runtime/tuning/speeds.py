@@ -35,17 +35,19 @@ class KnownSpeeds:
         self._book = book
         self._profile = profile
         self._choose_engine = choose_engine
-        self._known: dict[SpeedKey, MeasuredSpeed] = {}
+        self._known: dict[SpeedKey, dict[str, MeasuredSpeed]] = {}
+        """By key without an engine, then by engine; threads put whole inner ones in their place and change none."""
         self._predicted: dict[str, tuple[object, Speed | None, Speed | None]] = {}
 
     def read(self) -> None:
         """Reads what is measured; blocks."""
-        self._known |= {speed.key: speed for speed in self._book.read()}
+        for speed in self._book.read():
+            self._keep(speed)
 
     def note(self, key: SpeedKey, run: Run) -> None:
         """Keeps a run; blocks. A file that cannot be written is told in the log."""
         try:
-            self._known[key] = self._book.note(key, run)
+            self._keep(self._book.note(key, run))
         except (OSError, sqlite3.Error) as error:
             log.warning("the speed of %s cannot be kept: %s", key.model, error)
 
@@ -82,10 +84,15 @@ class KnownSpeeds:
     def _measured(self, status: ModelStatus) -> MeasuredSpeed | None:
         """The newest settled speed of a model here; of the engine that holds it, once it is loaded."""
         wanted = self.key(status)
-        settled = [
-            speed
-            for speed in self._known.values()
-            if speed.is_settled and replace(speed.key, engine="") == replace(wanted, engine="")
-        ]
-        same = [speed for speed in settled if speed.key.engine == wanted.engine]
-        return max(same or ([] if wanted.engine else settled), key=lambda speed: speed.at_epoch_s, default=None)
+        settled = {engine: speed for engine, speed in self._known.get(_without_engine(wanted), {}).items() if speed.is_settled}
+        if wanted.engine:
+            return settled.get(wanted.engine)
+        return max(settled.values(), key=lambda speed: speed.at_epoch_s, default=None)
+
+    def _keep(self, speed: MeasuredSpeed) -> None:
+        place = _without_engine(speed.key)
+        self._known[place] = {**self._known.get(place, {}), speed.key.engine: speed}
+
+
+def _without_engine(key: SpeedKey) -> SpeedKey:
+    return replace(key, engine="")

@@ -7,7 +7,8 @@ from impetus.hw.profile import CapabilityProfile
 from impetus.runtime.models.recommended import read_list
 from impetus.runtime.tuning.predict import predict
 from impetus.runtime.tuning.predict_score import base_score
-from impetus.runtime.tuning.recommend import LEAST_CONTEXT, LEAST_TPS, recommend, to_profile
+from impetus.runtime.tuning.recommend import recommend, to_profile
+from impetus.runtime.tuning.suiting import LEAST_CONTEXT, LEAST_TPS
 
 PUBLISHED_B = {
     "Qwen3-235B-A22B-Instruct-2507": 235, "gpt-oss-120b": 117, "GLM-4.5-Air": 106, "Llama-3.3-70B-Instruct": 70.6,

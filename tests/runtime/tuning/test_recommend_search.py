@@ -5,6 +5,7 @@ from hub_stand_in import HubStandIn, Repo
 from mac_profiles import M1_MAX
 from tiny_models import tiny_llama
 
+from impetus.hw.profile import CapabilityProfile
 from impetus.runtime.errors import DownloadError
 from impetus.runtime.models.hub import Hub
 from impetus.runtime.models.offer import HubFile
@@ -42,6 +43,15 @@ def test_the_most_precise_one_that_fits_and_is_pleasant_is_taken(sizes, machine,
     assert (found.quantization, found.pull) == (expected, f"a/b:{expected}")
     assert found.size_bytes == int(sizes[expected] * 1e9)
     assert found.decode.tps >= 20
+
+
+def test_where_speeds_are_unknown_only_what_a_processor_can_write_with_is_taken():
+    machine = CapabilityProfile(host="h", system="Linux 6.1", architecture="x86_64", memory_bytes=M1_MAX.memory_bytes)
+    large, small = header("Qwen3-8B", "Q8_0"), header("Qwen3-4B-Instruct-2507", "Q4_K_M")
+    assert choose_offer(machine, "a/b", offered(Q8_0=8.7), large).startswith("a/b: it is too large")
+    found = choose_offer(machine, "a/b", offered(Q4_K_M=2.5, F16=8.0), small)
+    assert isinstance(found, Recommendation)
+    assert found.quantization == "Q4_K_M"
 
 
 async def test_what_a_search_finds_is_read_and_what_cannot_be_is_told(tmp_path):
