@@ -341,6 +341,7 @@ def _detector(invocation: Invocation) -> tuple[HardwareDetector, Probe]:
 
 
 def _predict(invocation: Invocation) -> int:
+    from .hw.thermal import assume_headroom
     from .runtime.advice import find_header
     from .runtime.tuning.predict_report import to_prediction_report
 
@@ -348,8 +349,10 @@ def _predict(invocation: Invocation) -> int:
     if not 0 <= options.context <= MOST_CONTEXT:
         raise InvalidRequest(f"--context: must be from 0 to {MOST_CONTEXT}, not {options.context}.")
     name, header, engine = find_header(invocation.config, invocation.home, os.environ, options.model)
-    profile = _detector(invocation)[0].detect()
-    report = to_prediction_report(name, profile, header, options.context, engine)
+    detector, probe = _detector(invocation)
+    sample = probe.read_sample(())
+    headroom = assume_headroom(sample.thermal_level, low_power=sample.low_power_mode)
+    report = to_prediction_report(name, detector.detect(), header, options.context, engine, headroom=headroom)
     return _show(invocation, report, ("WHAT", "PREDICTED"), report.rows())
 
 

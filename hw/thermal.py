@@ -29,6 +29,9 @@ _BY_RAW: Final[dict[int, ThermalLevel]] = {
 
 _BY_PROCESS_STATE: Final[dict[int, ThermalLevel]] = {0: "nominal", 1: "moderate", 2: "trapping", 3: "sleeping"}
 
+_PRIORS: Final[dict[ThermalLevel, float]] = {"nominal": 1.0, "moderate": 0.9, "heavy": 0.65, "trapping": 0.4, "sleeping": 0.4}
+_LOW_POWER_PRIOR: Final = 0.7
+
 
 def from_raw(raw: int) -> ThermalLevel | None:
     """Names a level as the system counts it; None for a number that neither system uses."""
@@ -48,3 +51,8 @@ def severity(level: ThermalLevel) -> int:
 def worst(levels: Iterable[ThermalLevel | None]) -> ThermalLevel | None:
     """Picks the hottest of several opinions; None where nobody has one."""
     return max((level for level in levels if level is not None), key=severity, default=None)
+
+
+def assume_headroom(level: ThermalLevel | None, *, low_power: bool | None = None) -> float:
+    """Guesses how much of its best speed a machine has, 0 to 1, where its speed has not been measured."""
+    return (1.0 if level is None else _PRIORS[level]) * (_LOW_POWER_PRIOR if low_power else 1.0)

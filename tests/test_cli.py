@@ -312,6 +312,9 @@ def test_predict_and_recommend_speak_of_this_machine_and_of_listed_models(tmp_pa
     assert (report["model"], report["context"], report["quantization"]) == ("Qwen3-8B", 4096, "Q4_K_M")
     assert report["memory_bytes"] > report["size_bytes"] > 4e9
     assert impetus(tmp_path, "predict", "qwen3-8b").stdout.startswith("WHAT")
+    hot = RECORDED / "recorded" / "thermal_heavy.json"
+    told = impetus(tmp_path, "predict", "qwen3-8b", "--replay", str(hot)).stdout
+    assert "heat or low-power mode leaves about 65% of the speed now" in told
     assert impetus(tmp_path, "predict", "no-such-model").returncode == 1
     assert impetus(tmp_path, "predict", "qwen3-8b", "--context", "-1").returncode == 1
     recommended = json.loads(impetus(tmp_path, "recommend", "--task", "code", "--json").stdout)

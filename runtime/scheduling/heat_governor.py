@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from ...hw.sample import Sample, ThermalLevel
-from ...hw.thermal import severity
+from ...hw.sample import Sample
+from ...hw.thermal import assume_headroom, severity
 from ..config import HeatConfig
 from .decisions import Decisions, GovernorStatus
 from .ladder import PER_S, Ladder
@@ -30,9 +30,6 @@ PREFILL_DUTY = {THROTTLED: 0.6, PACED: 0.6, ADVISED: 0.6, CRITICAL: 0.3}
 """The share of the time that prompts are computed; the chip cools in the rest."""
 DECODE_DUTY = {PACED: 0.85, ADVISED: 0.85, CRITICAL: 0.5}
 """The same of answers: 85 % of what the hot machine reaches is what it keeps up."""
-PRIORS: dict[ThermalLevel, float] = {"nominal": 1.0, "moderate": 0.9, "heavy": 0.65, "trapping": 0.4, "sleeping": 0.4}
-"""What is left of the speed before it has been measured; guesses."""
-LOW_POWER_PRIOR = 0.7
 _RUNGS = (0, WARM, THROTTLED, CRITICAL, CRITICAL)
 """By the severity of the system's level."""
 
@@ -124,8 +121,7 @@ class HeatGovernor:
             return min(1.0, ratio), False
         if sample is None:
             return 1.0, True
-        level = 1.0 if sample.thermal_level is None else PRIORS[sample.thermal_level]
-        return level * (LOW_POWER_PRIOR if sample.low_power_mode else 1.0), True
+        return assume_headroom(sample.thermal_level, low_power=sample.low_power_mode), True
 
     def note_speed(self, kind: Kind, steps_per_s: float, at_s: float) -> None:
         """Takes how quickly an engine computed plain steps over the last second."""

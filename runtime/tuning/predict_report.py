@@ -57,10 +57,13 @@ class PredictionReport(msgspec.Struct, frozen=True):
 
 
 def to_prediction_report(
-    name: str, profile: CapabilityProfile | None, header: Header, context: int, engine: str
+    name: str, profile: CapabilityProfile | None, header: Header, context: int, engine: str, *, headroom: float = 1.0
 ) -> PredictionReport:
-    """Predicts and puts everything together."""
-    prediction = predict(profile, header, context, engine_name=engine)
+    """Predicts and puts everything together; arguments as of `predict`."""
+    prediction = predict(profile, header, context, engine_name=engine, headroom=headroom)
+    notes = list(prediction.reasons)
+    if headroom < 1:
+        notes.append(f"heat or low-power mode leaves about {headroom:.0%} of the speed now")
     return PredictionReport(
         model=name,
         format=header.format,
@@ -77,8 +80,8 @@ def to_prediction_report(
         fits=prediction.fits,
         longest_context=prediction.longest_context,
         load_s=prediction.load_s,
-        base_performance_score=base_score(profile, header.quantization),
-        notes=list(prediction.reasons),
+        base_performance_score=base_score(profile, header.quantization, headroom),
+        notes=notes,
     )
 
 
