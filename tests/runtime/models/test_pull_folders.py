@@ -19,7 +19,7 @@ from safetensors.numpy import save
 from impetus.runtime.models.download import Download, Downloads
 from impetus.runtime.models.model import Model
 from impetus.runtime.models.registry import Registry
-from impetus.runtime.models.stores import PARTIAL_DIR, FolderStore
+from impetus.runtime.models.stores import PARTIAL_DIR, PLACING_SUFFIX, FolderStore
 
 CONFIG: dict[str, object] = {
     "model_type": "llama",
@@ -166,6 +166,27 @@ async def test_an_end_while_files_are_put_in_their_places_leaves_no_model(
     assert (await pull(models_dir, hub, "o/m")).state == "done"
     assert [model.header.layers for model in await scan(models_dir)] == [3]
     assert all((models_dir / "o" / "m" / name).read_bytes() == WHOLE[name] for name in WANTED)
+    assert not (models_dir / PARTIAL_DIR).exists()
+
+
+async def test_an_end_before_the_mark_was_taken_away_is_mended_by_the_next_pull(
+    hub: HubStandIn, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.repos["o/m"] = Repo(WHOLE)
+    unlink = Path.unlink
+
+    def dying(self: Path, missing_ok: bool = False) -> None:
+        if self.name.endswith(PLACING_SUFFIX):
+            raise OSError(errno.EIO, "gone")
+        unlink(self, missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", dying)
+        assert "could not be written" in ((await pull(models_dir, hub, "o/m")).error or "")
+    assert here(models_dir) == WANTED
+    assert await scan(models_dir) == ()
+    assert (await pull(models_dir, hub, "o/m")).state == "done"
+    assert [model.id for model in await scan(models_dir)] == ["m"]
     assert not (models_dir / PARTIAL_DIR).exists()
 
 
