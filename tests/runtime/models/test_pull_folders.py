@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy
 import pytest
 from hub_stand_in import HubStandIn, Repo
+from pull_child import pull_until_killed
 from safetensors.numpy import save
 
 from impetus.runtime.models.download import Download, Downloads
@@ -92,38 +90,12 @@ async def test_a_folder_comes_whole_and_is_listed(hub: HubStandIn, models_dir: P
     assert len(hub.downloads) == count
 
 
-CHILD = """
-import asyncio, sys
-from pathlib import Path
-from impetus.runtime.models.download import Downloads
-
-async def main():
-    def tell():
-        print(*[download.done_bytes for download in downloads.all()], flush=True)
-    downloads = Downloads(Path(sys.argv[1]), endpoint=sys.argv[2], on_change=tell)
-    async with downloads:
-        await downloads.wait(downloads.pull("o/m").id)
-
-asyncio.run(main())
-"""
-
-
 async def test_a_folder_killed_in_its_second_part_is_no_model_and_goes_on_there(hub: HubStandIn, models_dir: Path) -> None:
     hub.repos["o/m"] = Repo(WHOLE)
     first, second = PARTS
     stop_at = len(WHOLE["config.json"]) + len(PARTS[first]) + 300_000
     hub.stall_after, hub.stalls_in = 300_000, second
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CHILD, str(models_dir), hub.url, stdout=asyncio.subprocess.PIPE, start_new_session=True
-    )
-    assert child.stdout is not None
-    try:
-        async with asyncio.timeout(30):
-            while int(await child.stdout.readline() or str(stop_at)) < stop_at:
-                pass
-    finally:
-        os.kill(child.pid, signal.SIGKILL)
-        await child.wait()
+    await pull_until_killed(models_dir, hub.url, "o/m", stop_at=stop_at)
     assert await scan(models_dir) == ()
     assert here(models_dir) == []
     hub.go_on.set()
