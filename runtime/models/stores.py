@@ -15,7 +15,7 @@ from typing import Protocol
 
 from ..formats.detect import is_gguf
 from ..formats.gguf import SHARD_NAME
-from ..formats.onnx_variants import SUFFIX, belongs_to, find_variants
+from ..formats.onnx_variants import SUFFIX, find_data, find_variants
 from .model import StoreName
 
 log = logging.getLogger(__name__)
@@ -207,8 +207,9 @@ def _find_graphs(folder: Path, files: Sequence[Path], *, has_below: bool) -> Ite
     variants = find_variants([path for path in (*below, *files) if path.suffix == SUFFIX])
     beside = [path for path in files if path.suffix in (".json", ".jinja")]
     for graph in variants:
-        data = [path for path in (below if graph in below else files) if belongs_to(path.name, graph.name)]
-        yield Find(graph, (*data, *beside), folder=folder)
+        around = [path.name for path in (below if graph in below else files)]
+        data = [graph.with_name(name) for name in find_data(graph.name, around)]
+        yield Find(graph, (graph, *data, *beside), folder=folder)
 
 
 def _has_shape_of_model(folder: Path, files: Sequence[Path], *, with_graphs: bool) -> bool:
