@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
+from ..formats.coreml import PACKAGE_SUFFIXES, choose_packages
 from ..formats.gguf import SHARD_NAME
 from ..formats.header import Format
 from ..formats.onnx_variants import SUFFIX as GRAPH_SUFFIX
@@ -16,7 +17,6 @@ from ..formats.onnx_variants import find_data, find_variants, quantization_of
 from .offer import NO_FACTS, Facts, HubFile, RemoteFile, total_size
 from .quantization import find_quantization
 
-PACKAGE_SUFFIXES = (".mlpackage", ".mlmodelc")
 _NOT_MODELS = re.compile(r"(^|[-_./])(mmproj|imatrix)([-_.]|$)", re.IGNORECASE)
 _BESIDE = re.compile(
     r"(?!adapter_)(?:[\w.-]*config[\w.-]*\.json|[\w.-]*token[\w.-]*\.(?:json|model)|vocab[\w.-]*\.(?:json|txt)|merges\.txt"
@@ -115,12 +115,8 @@ def _find_packages(
     meta = next((file for file in folders.get(place, []) if _name(file) == "meta.yaml"), None)
     # A tokenizer may lie one folder up.
     beside = _beside(place, folders) or (_beside(_parent(place), folders) if place else [])
-    # Of a model that is there in both forms the package is taken: it describes itself better.
-    chosen = {
-        name: files
-        for name, files in packages.items()
-        if name.endswith(".mlpackage") or f"{name.removesuffix('.mlmodelc')}.mlpackage" not in packages
-    }
+    names = [str(path) for path in choose_packages([PurePosixPath(name) for name in packages])]
+    chosen = {name: packages[name] for name in names}
     if meta is not None and len(chosen) > 1:
         parts = (meta, *(file for name in sorted(chosen) for file in chosen[name]), *beside)
         yield _offer("coreml", min(chosen), parts, _guess_quantization(place), place, facts)

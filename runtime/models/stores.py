@@ -13,6 +13,7 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import Protocol
 
+from ..formats.coreml import PACKAGE_SUFFIXES
 from ..formats.detect import is_gguf
 from ..formats.gguf import SHARD_NAME
 from ..formats.onnx_variants import SUFFIX, find_data, find_variants
@@ -28,7 +29,6 @@ PLACING_SUFFIX = ".placing"
 DEEPEST = 8
 _HALF_SUFFIXES = {".part", ".partial", ".incomplete", ".download", ".crdownload", ".tmp", ".new"}
 _WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth"}
-_PACKAGE_SUFFIXES = {".mlpackage", ".mlmodelc"}
 _PROJECTOR = re.compile(r"(^|[-_.])mmproj([-_.]|$)", re.IGNORECASE)
 
 
@@ -161,7 +161,7 @@ def _walk(folder: Path, *, depth: int, inside_model: bool, seen: set[tuple[int, 
     is_model = not inside_model and _has_shape_of_model(folder, files, with_graphs=not graphs)
     if is_model:
         yield Find(folder, tuple(files))
-        if folder.suffix in _PACKAGE_SUFFIXES:
+        if folder.suffix in PACKAGE_SUFFIXES:
             return
     for entry in entries:
         if _is_there(entry.is_dir):
@@ -213,7 +213,7 @@ def _find_graphs(folder: Path, files: Sequence[Path], *, has_below: bool) -> Ite
 
 
 def _has_shape_of_model(folder: Path, files: Sequence[Path], *, with_graphs: bool) -> bool:
-    if folder.suffix in _PACKAGE_SUFFIXES:
+    if folder.suffix in PACKAGE_SUFFIXES:
         return True
     suffixes = {path.suffix for path in files}
     if with_graphs and SUFFIX in suffixes:
