@@ -5,13 +5,19 @@ Source: https://apple.github.io/coremltools/mlmodel/Format/Model.html
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 from ..errors import FormatError
 from .folder import read_json
 from .header import Header
 from .protobuf import read_fields
 
+P = TypeVar("P", bound=PurePath)
+
+PACKAGE_SUFFIXES = (".mlpackage", ".mlmodelc")
+"""Of folders: a package, and a compiled model."""
 _SPECIFICATION_VERSION, _DESCRIPTION, _FIRST_KIND = 1, 2, 200
 
 
@@ -34,6 +40,11 @@ def is_coreml_folder(folder: Path) -> bool:
         return True
     compiled = ("model.mil", "model.espresso.net", "metadata.json")
     return (folder / "coremldata.bin").is_file() and any((folder / name).is_file() for name in compiled)
+
+
+def choose_packages(models: Sequence[P]) -> list[P]:
+    """Leaves out the compiled form of models that are there as packages too, which describe themselves better."""
+    return [one for one in models if one.suffix == ".mlpackage" or one.with_suffix(".mlpackage") not in models]
 
 
 def read_coreml(path: Path) -> Header:

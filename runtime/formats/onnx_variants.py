@@ -8,10 +8,13 @@ https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 from .header import Ability
+
+P = TypeVar("P", bound=PurePath)
 
 SUFFIX = ".onnx"
 _VARIANT = re.compile(
@@ -49,15 +52,15 @@ def rank_precision(quantization: str | None, ability: Ability) -> int:
     return order.index(quantization) if quantization in order else len(order)
 
 
-def choose_stem(stems: Iterable[str]) -> str | None:
+def _choose_stem(stems: Iterable[str]) -> str | None:
     """Says which of a folder's names stands for the whole model: a decoder in one piece, else a model, else the only one."""
     bases = {read_variant(stem)[0] for stem in stems}
     return next((base for base in _RUNNABLE if base in bases), next(iter(bases)) if len(bases) == 1 else None)
 
 
-def find_variants(graphs: Sequence[Path]) -> dict[Path, str]:
+def find_variants(graphs: Sequence[P]) -> dict[P, str]:
     """Gives those graphs of a folder that stand for a whole model, and which variant of it each one is."""
-    stem = choose_stem(graph.stem for graph in graphs)
+    stem = _choose_stem(graph.stem for graph in graphs)
     named = {graph: read_variant(graph.stem) for graph in graphs}
     return {graph: variant for graph, (base, variant) in named.items() if base == stem}
 
@@ -78,13 +81,18 @@ def model_folder(graph: Path) -> Path:
 
 
 def graph_files(graph: Path) -> list[Path]:
-    """Lists a graph and the data that belongs to it; of a folder's only graph that is all data there."""
-    files = [path for path in sorted(graph.parent.iterdir()) if path.is_file()]
-    is_alone = sum(path.suffix == SUFFIX for path in files) == 1
-    others = [path for path in files if path != graph]
-    return [graph, *(path for path in others if belongs_to(path.name, graph.name) or (is_alone and path.suffix == ".data"))]
+    """Lists a graph and the data that belongs to it."""
+    names = [path.name for path in sorted(graph.parent.iterdir()) if path.is_file()]
+    return [graph, *(graph.with_name(name) for name in find_data(graph.name, names))]
 
 
-def belongs_to(name: str, graph: str) -> bool:
-    """Says whether a file lies beside a graph as its data: "model_q4.onnx_data_1" and "model_q4.onnx.data" do."""
-    return name.startswith(graph) and re.match(r"(?:[._]data|_\d|$)", name[len(graph) :]) is not None
+def find_data(graph: str, names: Collection[str]) -> list[str]:
+    """Finds among the names of a folder's files a graph's data; of the only graph that is all data there."""
+    is_alone = sum(name.endswith(SUFFIX) for name in names) == 1
+    others = [name for name in names if not name.endswith(SUFFIX)]
+    return [name for name in others if _belongs_to(name, graph) or (is_alone and name.endswith(".data"))]
+
+
+def _belongs_to(name: str, graph: str) -> bool:
+    """Says whether a file is named as data of a graph: "model_q4.onnx_data_1" and "model_q4.onnx.data" are."""
+    return name.startswith(graph) and re.match(r"(?:[._]data|_\d)", name[len(graph) :]) is not None

@@ -30,7 +30,7 @@ class _List:
 
 
 _known_lists: dict[tuple[object, ...], _List] = {}
-"""By how many there are and how they begin, the oldest first; as a cache of a pure function is."""
+"""By how many there are, what was looked for and how they begin, the oldest first; as a cache of a pure function is."""
 
 
 class ByteStream(Protocol):
@@ -116,7 +116,7 @@ class ByteReader:
         if count < _WORTH_REMEMBERING:
             return self._walk_strings(count, length, looked_for)
         self._need(min(_BEGINNING_BYTES, self.remaining_bytes))
-        key = (count, length.format, self._window[self._at : self._at + _BEGINNING_BYTES])
+        key = (count, length.format, tuple(looked_for), self._window[self._at : self._at + _BEGINNING_BYTES])
         known = _known_lists.get(key)
         if known is not None and known.size_bytes <= self.remaining_bytes:
             self._need(known.size_bytes)

@@ -78,14 +78,15 @@ class DownloadJob:
 
     def _place(self, waiting: list[_Part]) -> None:
         """Puts files where they belong; a mark keeps the folder from being taken for a model before the last one is there."""
-        mark = self._partial_dir / f"{self._tag}{PLACING_SUFFIX}" if waiting and self._tag else None
-        if mark is not None:
+        mark = self._partial_dir / f"{self._tag}{PLACING_SUFFIX}" if self._tag else None
+        if mark is not None and waiting:
             mark.touch()
         # What makes it a model comes last: the first shard, the config or the graph.
         for part in reversed(waiting):
             part.target.parent.mkdir(parents=True, exist_ok=True)
             part.partial.replace(part.target)
         if mark is not None:
+            # Also where nothing was waiting: an earlier pull may have ended just before it took its mark away.
             mark.unlink(missing_ok=True)
 
     @property

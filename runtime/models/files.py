@@ -7,10 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import InvalidRequest
+from ..formats.coreml import PACKAGE_SUFFIXES
 from ..formats.gguf import SHARD_NAME, shard_name
 from ..formats.onnx_variants import SUFFIX, graph_files, model_folder
 from .model import Model
-from .repository import PACKAGE_SUFFIXES, is_beside
+from .repository import is_beside
 
 _WHOSE = {
     "huggingface": "lies in the Hugging Face cache, which other programs share; `hf cache rm` removes it there",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import FormatError, UnknownModel
+from ..formats.coreml import PACKAGE_SUFFIXES
 from ..formats.detect import detect, is_gguf
 from ..formats.gguf import SHARD_NAME
 from ..formats.gguf_companion import AdapterHeader, read_adapter
@@ -247,6 +248,8 @@ def _guess_format(find: Find) -> Format:
     """What a damaged model was meant to be."""
     if find.path.is_file():
         return "onnx" if find.path.suffix == SUFFIX else "gguf"
+    if find.path.suffix in PACKAGE_SUFFIXES:
+        return "coreml"
     suffixes = {file.suffix for file in find.files}
     return "safetensors" if ".safetensors" in suffixes else "pytorch" if suffixes & SUFFIXES else "onnx"
 

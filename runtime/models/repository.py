@@ -9,14 +9,14 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
+from ..formats.coreml import PACKAGE_SUFFIXES, choose_packages
 from ..formats.gguf import SHARD_NAME
 from ..formats.header import Format
 from ..formats.onnx_variants import SUFFIX as GRAPH_SUFFIX
-from ..formats.onnx_variants import belongs_to, choose_stem, quantization_of, read_variant
+from ..formats.onnx_variants import find_data, find_variants, quantization_of
 from .offer import NO_FACTS, Facts, HubFile, RemoteFile, total_size
 from .quantization import find_quantization
 
-PACKAGE_SUFFIXES = (".mlpackage", ".mlmodelc")
 _NOT_MODELS = re.compile(r"(^|[-_./])(mmproj|imatrix)([-_.]|$)", re.IGNORECASE)
 _BESIDE = re.compile(
     r"(?!adapter_)(?:[\w.-]*config[\w.-]*\.json|[\w.-]*token[\w.-]*\.(?:json|model)|vocab[\w.-]*\.(?:json|txt)|merges\.txt"
@@ -101,13 +101,11 @@ def _find_in_folder(place: str, folders: dict[str, list[RemoteFile]], facts: Fac
     if not graphs:
         graphs = _graphs(folders.get(_join(place, "onnx"), []))
     if graphs and (gate is not None or "genai_config.json" in names):
-        stem = choose_stem([PurePosixPath(path).stem for path in graphs])
-        for path, (graph, data) in graphs.items():
-            base, variant = read_variant(PurePosixPath(path).stem)
-            if base == stem:
-                quantization = quantization_of(variant) or _guess_quantization(place)
-                parts = (graph, *beside, *_stages(place, folders, ".safetensors"), *data)
-                yield _offer("onnx", path, parts, quantization, place, facts)
+        for path, variant in find_variants(list(graphs)).items():
+            graph, data = graphs[path]
+            quantization = quantization_of(variant) or _guess_quantization(place)
+            parts = (graph, *beside, *_stages(place, folders, ".safetensors"), *data)
+            yield _offer("onnx", graph.path, parts, quantization, place, facts)
 
 
 def _find_packages(
@@ -117,12 +115,8 @@ def _find_packages(
     meta = next((file for file in folders.get(place, []) if _name(file) == "meta.yaml"), None)
     # A tokenizer may lie one folder up.
     beside = _beside(place, folders) or (_beside(_parent(place), folders) if place else [])
-    # Of a model that is there in both forms the package is taken: it describes itself better.
-    chosen = {
-        name: files
-        for name, files in packages.items()
-        if name.endswith(".mlpackage") or f"{name.removesuffix('.mlmodelc')}.mlpackage" not in packages
-    }
+    names = [str(path) for path in choose_packages([PurePosixPath(name) for name in packages])]
+    chosen = {name: packages[name] for name in names}
     if meta is not None and len(chosen) > 1:
         parts = (meta, *(file for name in sorted(chosen) for file in chosen[name]), *beside)
         yield _offer("coreml", min(chosen), parts, _guess_quantization(place), place, facts)
@@ -182,14 +176,14 @@ def _whole_set(names: Sequence[str]) -> list[str]:
     return [match[0] for match in matches] if counts == {len(matches)} else []
 
 
-def _graphs(inside: Sequence[RemoteFile]) -> dict[str, tuple[RemoteFile, list[RemoteFile]]]:
-    """Gives each graph of a folder and the data that belongs to it; of a single one all data there is."""
-    graphs = [file for file in inside if file.path.endswith(GRAPH_SUFFIX)]
-    others = [file for file in inside if file not in graphs]
-    if len(graphs) == 1:
-        data = [file for file in others if belongs_to(_name(file), _name(graphs[0])) or file.path.endswith(".data")]
-        return {graphs[0].path: (graphs[0], data)}
-    return {graph.path: (graph, [one for one in others if belongs_to(_name(one), _name(graph))]) for graph in graphs}
+def _graphs(inside: Sequence[RemoteFile]) -> dict[PurePosixPath, tuple[RemoteFile, list[RemoteFile]]]:
+    """Gives each graph of a folder, and the data that belongs to it."""
+    names = {_name(file): file for file in inside}
+    return {
+        PurePosixPath(graph.path): (graph, [names[one] for one in find_data(name, names)])
+        for name, graph in names.items()
+        if name.endswith(GRAPH_SUFFIX)
+    }
 
 
 def _beside(place: str, folders: dict[str, list[RemoteFile]]) -> list[RemoteFile]:

@@ -13,9 +13,10 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import Protocol
 
+from ..formats.coreml import PACKAGE_SUFFIXES
 from ..formats.detect import is_gguf
 from ..formats.gguf import SHARD_NAME
-from ..formats.onnx_variants import SUFFIX, belongs_to, find_variants
+from ..formats.onnx_variants import SUFFIX, find_data, find_variants
 from .model import StoreName
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,6 @@ PLACING_SUFFIX = ".placing"
 DEEPEST = 8
 _HALF_SUFFIXES = {".part", ".partial", ".incomplete", ".download", ".crdownload", ".tmp", ".new"}
 _WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth"}
-_PACKAGE_SUFFIXES = {".mlpackage", ".mlmodelc"}
 _PROJECTOR = re.compile(r"(^|[-_.])mmproj([-_.]|$)", re.IGNORECASE)
 
 
@@ -161,7 +161,7 @@ def _walk(folder: Path, *, depth: int, inside_model: bool, seen: set[tuple[int, 
     is_model = not inside_model and _has_shape_of_model(folder, files, with_graphs=not graphs)
     if is_model:
         yield Find(folder, tuple(files))
-        if folder.suffix in _PACKAGE_SUFFIXES:
+        if folder.suffix in PACKAGE_SUFFIXES:
             return
     for entry in entries:
         if _is_there(entry.is_dir):
@@ -207,12 +207,13 @@ def _find_graphs(folder: Path, files: Sequence[Path], *, has_below: bool) -> Ite
     variants = find_variants([path for path in (*below, *files) if path.suffix == SUFFIX])
     beside = [path for path in files if path.suffix in (".json", ".jinja")]
     for graph in variants:
-        data = [path for path in (below if graph in below else files) if belongs_to(path.name, graph.name)]
-        yield Find(graph, (*data, *beside), folder=folder)
+        around = [path.name for path in (below if graph in below else files)]
+        data = [graph.with_name(name) for name in find_data(graph.name, around)]
+        yield Find(graph, (graph, *data, *beside), folder=folder)
 
 
 def _has_shape_of_model(folder: Path, files: Sequence[Path], *, with_graphs: bool) -> bool:
-    if folder.suffix in _PACKAGE_SUFFIXES:
+    if folder.suffix in PACKAGE_SUFFIXES:
         return True
     suffixes = {path.suffix for path in files}
     if with_graphs and SUFFIX in suffixes:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ...formats.coreml import PACKAGE_SUFFIXES, choose_packages
 from .backend import LoadError
 
-ENDINGS = (".mlpackage", ".mlmodelc")
 _BESIDE = ("tokenizer.json", "tokenizer_config.json", "config.json")
 _BLOB = struct.Struct("<IIQQ")
 """How a weight begins where the program says: a mark, its type, how many bytes it has and where they are."""
@@ -23,15 +23,13 @@ def find_models(path: Path) -> tuple[list[Path], Path]:
     Raises:
         LoadError: there is none.
     """
-    if path.suffix in ENDINGS:
+    if path.suffix in PACKAGE_SUFFIXES:
         around = (path.parent, path.parent.parent)
         return [path], next((one for one in around if any((one / name).is_file() for name in _BESIDE)), path.parent)
-    found = sorted(one for one in path.iterdir() if one.suffix in ENDINGS) if path.is_dir() else []
-    # Of a model that is there in both forms the package is taken: it describes itself better.
-    found = [one for one in found if one.suffix == ".mlpackage" or one.with_suffix(".mlpackage") not in found]
+    found = sorted(one for one in path.iterdir() if one.suffix in PACKAGE_SUFFIXES) if path.is_dir() else []
     if not found:
         raise LoadError("it has neither a .mlpackage nor a .mlmodelc.")
-    return found, path
+    return choose_packages(found), path
 
 
 def list_files(models: list[Path]) -> tuple[Path, ...]:

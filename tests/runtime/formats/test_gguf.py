@@ -366,3 +366,13 @@ def test_long_vocabularies_that_only_begin_alike_are_told_apart(tmp_path: Path) 
     path.write_bytes(make_gguf({**LLAMA, "tokenizer.ggml.tokens": words})[:60_000])
     with pytest.raises(FormatError, match="too early"):
         read_gguf(path)
+
+
+def test_a_list_that_nothing_was_looked_for_in_says_nothing_of_the_same_vocabulary(tmp_path: Path) -> None:
+    words = [*(f"word{number}" for number in range(6000)), "<|fim_prefix|>"]
+    headers: list[Header | None] = []
+    for key in ("tokenizer.ggml.merges", "tokenizer.ggml.tokens"):
+        path = tmp_path / f"{key}.gguf"
+        path.write_bytes(make_gguf({**LLAMA, key: words}))
+        headers.append(read_gguf(path))
+    assert [header is not None and header.fills_gaps for header in headers] == [False, True]

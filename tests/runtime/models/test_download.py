@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -15,6 +12,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 from crafted_gguf import LLAMA, TENSORS, make_gguf
 from hub_stand_in import GRANTED_TOKEN, HubStandIn, Repo
+from pull_child import pull_until_killed
 
 from impetus.runtime.errors import DownloadError
 from impetus.runtime.models.download import AT_ONCE, Download, Downloads
@@ -184,36 +182,10 @@ async def test_a_download_cancelled_before_its_first_step_is_over(hub: HubStandI
         assert downloads.get("download-99") is None
 
 
-CHILD = """
-import asyncio, sys
-from pathlib import Path
-from impetus.runtime.models.download import Downloads
-
-async def main():
-    def tell():
-        print(*[download.done_bytes for download in downloads.all()], flush=True)
-    downloads = Downloads(Path(sys.argv[1]), endpoint=sys.argv[2], on_change=tell)
-    async with downloads:
-        await downloads.wait(downloads.pull("o/m").id)
-
-asyncio.run(main())
-"""
-
-
 async def test_a_pull_after_kill_9_goes_on_where_the_dead_one_was(hub: HubStandIn, models_dir: Path) -> None:
     hub.repos["o/m"] = Repo({"M-Q4_0.gguf": BIG})
     hub.stall_after = 300_000
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CHILD, str(models_dir), hub.url, stdout=asyncio.subprocess.PIPE, start_new_session=True
-    )
-    assert child.stdout is not None
-    try:
-        async with asyncio.timeout(30):
-            while int(await child.stdout.readline() or b"300000") < 300_000:
-                pass
-    finally:
-        os.kill(child.pid, signal.SIGKILL)
-        await child.wait()
+    await pull_until_killed(models_dir, hub.url, "o/m", stop_at=300_000)
     assert await listed(models_dir) == []
     hub.go_on.set()
     assert (await pull(models_dir, hub, "o/m")).state == "done"

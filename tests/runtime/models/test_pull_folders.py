@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy
 import pytest
 from hub_stand_in import HubStandIn, Repo
+from pull_child import pull_until_killed
 from safetensors.numpy import save
 
 from impetus.runtime.models.download import Download, Downloads
 from impetus.runtime.models.model import Model
 from impetus.runtime.models.registry import Registry
-from impetus.runtime.models.stores import PARTIAL_DIR, FolderStore
+from impetus.runtime.models.stores import PARTIAL_DIR, PLACING_SUFFIX, FolderStore
 
 CONFIG: dict[str, object] = {
     "model_type": "llama",
@@ -92,38 +90,12 @@ async def test_a_folder_comes_whole_and_is_listed(hub: HubStandIn, models_dir: P
     assert len(hub.downloads) == count
 
 
-CHILD = """
-import asyncio, sys
-from pathlib import Path
-from impetus.runtime.models.download import Downloads
-
-async def main():
-    def tell():
-        print(*[download.done_bytes for download in downloads.all()], flush=True)
-    downloads = Downloads(Path(sys.argv[1]), endpoint=sys.argv[2], on_change=tell)
-    async with downloads:
-        await downloads.wait(downloads.pull("o/m").id)
-
-asyncio.run(main())
-"""
-
-
 async def test_a_folder_killed_in_its_second_part_is_no_model_and_goes_on_there(hub: HubStandIn, models_dir: Path) -> None:
     hub.repos["o/m"] = Repo(WHOLE)
     first, second = PARTS
     stop_at = len(WHOLE["config.json"]) + len(PARTS[first]) + 300_000
     hub.stall_after, hub.stalls_in = 300_000, second
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CHILD, str(models_dir), hub.url, stdout=asyncio.subprocess.PIPE, start_new_session=True
-    )
-    assert child.stdout is not None
-    try:
-        async with asyncio.timeout(30):
-            while int(await child.stdout.readline() or str(stop_at)) < stop_at:
-                pass
-    finally:
-        os.kill(child.pid, signal.SIGKILL)
-        await child.wait()
+    await pull_until_killed(models_dir, hub.url, "o/m", stop_at=stop_at)
     assert await scan(models_dir) == ()
     assert here(models_dir) == []
     hub.go_on.set()
@@ -166,6 +138,27 @@ async def test_an_end_while_files_are_put_in_their_places_leaves_no_model(
     assert (await pull(models_dir, hub, "o/m")).state == "done"
     assert [model.header.layers for model in await scan(models_dir)] == [3]
     assert all((models_dir / "o" / "m" / name).read_bytes() == WHOLE[name] for name in WANTED)
+    assert not (models_dir / PARTIAL_DIR).exists()
+
+
+async def test_an_end_before_the_mark_was_taken_away_is_mended_by_the_next_pull(
+    hub: HubStandIn, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.repos["o/m"] = Repo(WHOLE)
+    unlink = Path.unlink
+
+    def dying(self: Path, missing_ok: bool = False) -> None:
+        if self.name.endswith(PLACING_SUFFIX):
+            raise OSError(errno.EIO, "gone")
+        unlink(self, missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", dying)
+        assert "could not be written" in ((await pull(models_dir, hub, "o/m")).error or "")
+    assert here(models_dir) == WANTED
+    assert await scan(models_dir) == ()
+    assert (await pull(models_dir, hub, "o/m")).state == "done"
+    assert [model.id for model in await scan(models_dir)] == ["m"]
     assert not (models_dir / PARTIAL_DIR).exists()
 
 

@@ -369,6 +369,21 @@ def test_a_single_graph_has_its_folder_s_name(tmp_path: Path) -> None:
     assert ids(in_folder(tmp_path)) == ["genai", "Phi-4-int4", "plain"]
 
 
+def test_all_data_beside_the_only_graph_is_its_own_and_watched(tmp_path: Path) -> None:
+    folder = write_graphs(tmp_path / "m", "model")
+    registry = in_folder(tmp_path)
+    for more in (100, 300):
+        write(folder / "onnx" / "weights.data", bytes(more))
+        [model] = registry.scan()
+        assert model.header.size_bytes == len(ONNX) + more
+    count = registry.headers_read
+    registry.scan()
+    assert registry.headers_read == count
+    write(folder / "onnx" / "model.onnx", ONNX[:100])
+    [model] = registry.scan()
+    assert model.problem is not None
+
+
 def test_a_graph_that_was_cut_short_is_told_with_its_place(tmp_path: Path) -> None:
     folder = write_graphs(tmp_path / "m", "model")
     path = write(folder / "onnx" / "model.onnx", ONNX[:100])
