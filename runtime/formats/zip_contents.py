@@ -13,10 +13,11 @@ _END = struct.Struct("<4s4H2LH")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR_64 = struct.Struct("<4sLQL")
 _LONGEST_COMMENT = 0xFFFF
-_LARGEST_BYTES = 256 << 20
+_LARGEST_BYTES = 32 << 20
+"""Some hundred thousand entries; what claims to be larger is not kept in memory."""
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)
 def read_contents(path: Path, size_bytes: int, _age_ns: int) -> bytes | None:
     """Gives a table of contents as it stands in the file; None where there is none, or not the whole of it.
 
