@@ -77,6 +77,8 @@ class SpeedBook:
         """Adds a run to the mean of its key; raises OSError or sqlite3.Error where the file cannot be written."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._open() as book, book:
+            # Locked before it is read: another process may note a run of the same key.
+            book.execute("begin immediate")
             old = self._find(book, key) or MeasuredSpeed(key, None, 0, None, 0, 0, 0.0)
             new = MeasuredSpeed(
                 key,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,13 @@ def test_newer_runs_weigh_by_their_tokens(book):
         last = book.note(KEY, Run(10.0, 1024))
     assert last.decode_tps == pytest.approx(10.0, abs=0.1)
     assert last.runs == 22
+
+
+def test_no_run_is_lost_where_two_write_at_the_same_time(book):
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: book.note(KEY, Run(40.0, 10)), range(40)))
+    (kept,) = book.read()
+    assert (kept.runs, kept.decode_tokens) == (40, 400)
 
 
 def test_a_run_may_tell_of_one_half_alone(book):
