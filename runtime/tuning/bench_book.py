@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Generator
 from contextlib import closing, contextmanager
@@ -12,6 +13,8 @@ import msgspec
 
 from ..errors import InvalidRequest
 from .bench_result import BenchResult
+
+log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "benchmarks.sqlite"
 _SCHEMA: Final = "create table if not exists benchmarks (id integer primary key, model text not null, body blob not null)"
@@ -46,7 +49,15 @@ class BenchBook:
             return []
         with self._open() as book:
             rows = book.execute("select id, body from benchmarks order by id").fetchall()
-        return [msgspec.structs.replace(msgspec.json.decode(body, type=BenchResult), id=number) for number, body in rows]
+        found: list[BenchResult] = []
+        for number, body in rows:
+            try:
+                result = msgspec.json.decode(body, type=BenchResult)
+            except msgspec.MsgspecError as error:
+                log.warning("benchmark %d was kept by another version, or is damaged: %s", number, error)
+            else:
+                found.append(msgspec.structs.replace(result, id=number))
+        return found
 
     @contextmanager
     def _open(self) -> Generator[sqlite3.Connection]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -46,6 +48,9 @@ async def test_a_real_model_is_measured_kept_and_compared(opened, tmp_path):
     assert book.get(2) == kept[1]
     with pytest.raises(InvalidRequest, match="no benchmark 3"):
         book.get(3)
+    with closing(sqlite3.connect(tmp_path / "kept" / "benchmarks.sqlite")) as file, file:
+        file.execute("insert into benchmarks (model, body) values ('old', ?)", (b'{"of": "another version"}',))
+    assert book.all() == kept
     rows = {row[0]: row for row in to_comparison(*kept)}
     assert rows["load, s"][3] == "2.00"
     assert rows["3 at once, tok/s"][3] == "1.00"
