@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..tuning.memory_budget import BASE_SHARE, MODELS_SHARE, SYSTEM_SHARE, MemoryBudget, tell_size
+from ..tuning.memory_budget import BASE_SHARE, MemoryBudget, divide_size, tell_size
 
 MemoryState = Literal["normal", "warn", "critical"]
 Answer = Literal["grant", "wait", "evict", "smaller", "busy", "refuse"]
@@ -82,7 +82,7 @@ def measure_room(now: MemoryNow, budget: MemoryBudget | None, held: Sequence[Hol
     total, available = now.total_bytes, now.available_bytes
     if total is None or available is None:
         return None
-    budget = budget or default_budget(total)
+    budget = budget or divide_size(total)
     limit, why = budget.models_bytes, budget.why
     if now.used_bytes is not None:
         others = max(0, now.used_bytes - now.own_bytes)
@@ -93,12 +93,6 @@ def measure_room(now: MemoryNow, budget: MemoryBudget | None, held: Sequence[Hol
     held_bytes = sum(one.granted_bytes for one in held)
     room = max(0, min(available - reserve, limit - held_bytes))
     return Room(room, available, reserve, limit, held_bytes, why)
-
-
-def default_budget(total_bytes: int) -> MemoryBudget:
-    """The shares of a machine of which nothing but the size of its memory is known."""
-    base, system, models = (int(total_bytes * share) for share in (BASE_SHARE, SYSTEM_SHARE, MODELS_SHARE))
-    return MemoryBudget(total_bytes, base, system, models, None, f"{MODELS_SHARE:.0%} of the memory")
 
 
 def judge_load(

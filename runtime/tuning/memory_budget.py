@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...hw.profile import CapabilityProfile
 from ..formats.header import Header
@@ -36,6 +36,12 @@ class MemoryBudget:
     """Where `models_bytes` comes from, for people."""
 
 
+def divide_size(total_bytes: int, buffer_bytes: int | None = None) -> MemoryBudget:
+    """Divides a memory of which nothing but its size is known: 10 % base, 60 % models, 30 % system."""
+    base, system, models = (int(total_bytes * share) for share in (BASE_SHARE, SYSTEM_SHARE, MODELS_SHARE))
+    return MemoryBudget(total_bytes, base, system, models, buffer_bytes, f"{MODELS_SHARE:.0%} of the memory")
+
+
 def divide_memory(profile: CapabilityProfile | None, *, models_percent: float = 0.0) -> MemoryBudget | None:
     """Divides the memory: 10 % base, 60 % models, 30 % system, or by the GPU's limit where the machine tells it.
 
@@ -48,23 +54,23 @@ def divide_memory(profile: CapabilityProfile | None, *, models_percent: float = 
     """
     if profile is None or profile.memory_bytes is None:
         return None
-    total = profile.memory_bytes.value
-    base, system, models = int(total * BASE_SHARE), int(total * SYSTEM_SHARE), int(total * MODELS_SHARE)
-    working_set, buffer_bytes = profile.working_set_bytes, _largest_buffer(profile)
+    total, working_set = profile.memory_bytes.value, profile.working_set_bytes
+    usual = divide_size(total, _largest_buffer(profile))
     if models_percent:
         models = int(total * models_percent / 100)
         why = f"{models_percent:g}% of the memory, as the settings say"
-        return MemoryBudget(total, base, max(0, total - base - models), models, buffer_bytes, why)
+        return replace(usual, system_bytes=max(0, total - usual.base_bytes - models), models_bytes=models, why=why)
     if working_set is None:
-        return MemoryBudget(total, base, system, models, buffer_bytes, f"{MODELS_SHARE:.0%} of the memory")
+        return usual
     if working_set.estimated:
-        why = f"{MODELS_SHARE:.0%} of the memory; the GPU's limit is not known"
-        return MemoryBudget(total, base, system, min(models, working_set.value), buffer_bytes, why)
-    system = min(system, MOST_SYSTEM_BYTES)
-    left = total - base - system
+        models = min(usual.models_bytes, working_set.value)
+        return replace(usual, models_bytes=models, why=f"{usual.why}; the GPU's limit is not known")
+    system = min(usual.system_bytes, MOST_SYSTEM_BYTES)
+    left = total - usual.base_bytes - system
     if working_set.value < left:
-        return MemoryBudget(total, base, system, working_set.value, buffer_bytes, "the GPU's limit")
-    return MemoryBudget(total, base, system, left, buffer_bytes, "what base and system leave of the GPU's limit")
+        return replace(usual, system_bytes=system, models_bytes=working_set.value, why="the GPU's limit")
+    why = "what base and system leave of the GPU's limit"
+    return replace(usual, system_bytes=system, models_bytes=left, why=why)
 
 
 def largest_tensor(header: Header, options: LoadOptions) -> int:
