@@ -352,7 +352,10 @@ def _predict(invocation: Invocation) -> int:
     detector, probe = _detector(invocation)
     sample = probe.read_sample(())
     headroom = assume_headroom(sample.thermal_level, low_power=sample.low_power_mode)
-    report = to_prediction_report(name, detector.detect(), header, options.context, engine, headroom=headroom)
+    share = invocation.config.memory.models_percent
+    report = to_prediction_report(
+        name, detector.detect(), header, options.context, engine, headroom=headroom, models_percent=share
+    )
     return _show(invocation, report, ("WHAT", "PREDICTED"), report.rows())
 
 
@@ -419,7 +422,7 @@ def _recommend(invocation: Invocation) -> int:
     options = invocation.options
     profile = _detector(invocation)[0].detect()
     if options.search is None:
-        found = recommend(profile, options.task)
+        found = recommend(profile, options.task, models_percent=invocation.config.memory.models_percent)
     else:
         found = asyncio.run(recommend_found(invocation.config, profile, options.search))
     _show(invocation, found, HEADS, to_rows(found))

@@ -87,7 +87,7 @@ def report_plan(
 async def recommend_found(config: Config, profile: CapabilityProfile, words: str) -> Recommendations:
     """Recommends from what the Hub finds for some words; asks the internet, and raises DownloadError."""
     hub = Hub(endpoint=config.hub.endpoint or None, rank=partial(rank_format, prefer=config.engine.prefer))
-    found = await recommend_search(hub, profile, words)
+    found = await recommend_search(hub, profile, words, models_percent=config.memory.models_percent)
     today = time.strftime("%Y-%m-%d")
     return Recommendations(today, name_machine(profile), None, list(found.models), [], list(found.notes), "the Hub on")
 

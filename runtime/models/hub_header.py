@@ -27,20 +27,23 @@ _MOST_BYTES: Final = 64 << 20
 _MOST_CONFIG_BYTES: Final = 4 << 20
 
 
-def read_remote_header(reference: str, *, endpoint: str | None = None, rank: Rank = lambda _: 0) -> Header:
+def read_remote_header(
+    reference: str, *, endpoint: str | None = None, rank: Rank = lambda _: 0, listing: Listing | None = None
+) -> Header:
     """Reads what is known of a model before it is downloaded; blocks, and needs the internet.
 
     Args:
         reference: as `impetus pull` takes it.
         endpoint: the Hub's address; None is huggingface_hub's own choice.
         rank: how well a model would be served here; decides where the reference leaves a choice.
+        listing: what the repository holds, where that was asked for before.
 
     Raises:
         DownloadError: it names no model, or the Hub cannot be asked.
     """
     wanted = parse_reference(reference)
     try:
-        listing = Hub(endpoint=endpoint, rank=rank).read_listing(wanted.repo)
+        listing = listing or Hub(endpoint=endpoint, rank=rank).read_listing(wanted.repo)
         file = choose_file(listing, wanted.wanted, rank)
         header = _of_gguf(listing, file, endpoint) if file.format == "gguf" else _of_config(listing, file, endpoint)
     except (DownloadError, FormatError) as error:

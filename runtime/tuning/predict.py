@@ -72,7 +72,7 @@ def predict(
     *,
     engine_name: str = "llama",
     headroom: float = 1.0,
-    options: LoadOptions | None = None,
+    models_percent: float = 0.0,
 ) -> Prediction:
     """Predicts for one model.
 
@@ -82,11 +82,12 @@ def predict(
         context: tokens before the next one.
         engine_name: what computes it.
         headroom: what heat and low-power mode leave of the speed, 0 to 1.
-        options: how it will be held; None is as usual, for one conversation.
+        models_percent: what the settings give to models; 0 leaves it to the machine.
     """
     decode, prefill, reasons = predict_speeds(profile, header, context, engine_name=engine_name, headroom=headroom)
-    held = options or LoadOptions(max_sequences=1)
-    budget = budget_bytes(profile)
+    held = LoadOptions(max_sequences=1)
+    divided = divide_memory(profile, models_percent=models_percent)
+    budget = None if divided is None else divided.models_bytes
     return Prediction(
         context=context,
         decode=decode,
@@ -153,12 +154,6 @@ def to_work(header: Header, engine_name: str = "llama") -> Work | None:
         weights=_weights(header.quantization),
         engine=_ENGINES.get(engine_name, "other"),
     )
-
-
-def budget_bytes(profile: CapabilityProfile | None) -> int | None:
-    """What models may take together, by the share that plans keep to and the GPU's own limit."""
-    budget = divide_memory(profile)
-    return None if budget is None else budget.models_bytes
 
 
 def _speed(tps: float, spread: tuple[float, float]) -> Speed:

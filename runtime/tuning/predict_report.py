@@ -57,10 +57,17 @@ class PredictionReport(msgspec.Struct, frozen=True):
 
 
 def to_prediction_report(
-    name: str, profile: CapabilityProfile | None, header: Header, context: int, engine: str, *, headroom: float = 1.0
+    name: str,
+    profile: CapabilityProfile | None,
+    header: Header,
+    context: int,
+    engine: str,
+    *,
+    headroom: float = 1.0,
+    models_percent: float = 0.0,
 ) -> PredictionReport:
     """Predicts and puts everything together; arguments as of `predict`."""
-    prediction = predict(profile, header, context, engine_name=engine, headroom=headroom)
+    prediction = predict(profile, header, context, engine_name=engine, headroom=headroom, models_percent=models_percent)
     notes = list(prediction.reasons)
     if headroom < 1:
         notes.append(f"heat or low-power mode leaves about {headroom:.0%} of the speed now")

@@ -83,17 +83,24 @@ class _Choice:
     suiting: Suiting
 
 
-def recommend(profile: CapabilityProfile | None, task: Task | None = None, listed: ModelList | None = None) -> Recommendations:
+def recommend(
+    profile: CapabilityProfile | None,
+    task: Task | None = None,
+    listed: ModelList | None = None,
+    *,
+    models_percent: float = 0.0,
+) -> Recommendations:
     """Recommends models for a machine.
 
     Args:
         profile: the machine; None while it has not been read.
         task: what for; None is for any.
         listed: the list; None is the shipped one, which is read at the first call.
+        models_percent: what the settings give to models here; 0 leaves it to the machine.
     """
     listed = listed or read_list()
     models = [model for model in listed.models if task is None or task in model.tasks]
-    choices = [choice for model in models if (choice := _choose(profile, model, listed)) is not None]
+    choices = [choice for model in models if (choice := _choose(profile, model, listed, models_percent)) is not None]
     notes = list(choices[0].suiting.prediction.reasons if choices else ())
     if not choices:
         notes.append(f"none of the listed models fits with {LEAST_CONTEXT:,} tokens of context")
@@ -107,8 +114,11 @@ def recommend(profile: CapabilityProfile | None, task: Task | None = None, liste
     )
 
 
-def _choose(profile: CapabilityProfile | None, model: ListedModel, listed: ModelList) -> _Choice | None:
-    suiting = choose_suiting(profile, (model.header(quantization, listed.bits) for quantization in model.quantizations))
+def _choose(
+    profile: CapabilityProfile | None, model: ListedModel, listed: ModelList, models_percent: float = 0.0
+) -> _Choice | None:
+    headers = (model.header(quantization, listed.bits) for quantization in model.quantizations)
+    suiting = choose_suiting(profile, headers, models_percent=models_percent)
     return None if isinstance(suiting, str) else _Choice(model, suiting)
 
 

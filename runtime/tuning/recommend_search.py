@@ -31,18 +31,20 @@ class Found:
     """Why others do not, or could not be told."""
 
 
-async def recommend_search(hub: Hub, profile: CapabilityProfile | None, words: str) -> Found:
+async def recommend_search(hub: Hub, profile: CapabilityProfile | None, words: str, *, models_percent: float = 0.0) -> Found:
     """Searches, reads the beginning of a model of each repository, and keeps what suits; raises DownloadError."""
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def look(repo: str) -> Recommendation | str:
         async with gate:
             try:
-                files = await hub.files(repo)
-                header = await asyncio.to_thread(read_remote_header, repo, endpoint=hub.endpoint, rank=hub.rank)
+                listing = await hub.listing(repo)
+                header = await asyncio.to_thread(
+                    read_remote_header, repo, endpoint=hub.endpoint, rank=hub.rank, listing=listing
+                )
             except DownloadError as error:
                 return error.message
-        return choose_offer(profile, repo, files, header)
+        return choose_offer(profile, repo, listing.files, header, models_percent=models_percent)
 
     repos = [model.repo for model in await hub.search(words, limit=MOST_REPOSITORIES)]
     looked = await asyncio.gather(*(look(repo) for repo in repos))
@@ -53,7 +55,7 @@ async def recommend_search(hub: Hub, profile: CapabilityProfile | None, words: s
 
 
 def choose_offer(
-    profile: CapabilityProfile | None, repo: str, files: Sequence[HubFile], header: Header
+    profile: CapabilityProfile | None, repo: str, files: Sequence[HubFile], header: Header, *, models_percent: float = 0.0
 ) -> Recommendation | str:
     """Takes the largest of a repository's models that writes pleasantly fast, else the fastest that is bearable.
 
@@ -62,13 +64,15 @@ def choose_offer(
         repo: as "owner/name".
         files: what it offers.
         header: of one of them; the others differ from it by their sizes.
+        models_percent: what the settings give to models; 0 leaves it to the machine.
 
     Returns:
         The recommendation, or why there is none.
     """
     alike = [file for file in files if file.format == header.format and file.size_bytes]
     largest_first = sorted(alike, key=lambda file: -(file.size_bytes or 0))
-    suiting = choose_suiting(profile, (_resize(header, file) for file in largest_first))
+    headers = (_resize(header, file) for file in largest_first)
+    suiting = choose_suiting(profile, headers, models_percent=models_percent)
     if isinstance(suiting, str):
         return f"{repo}: {suiting}"
     return to_recommendation(

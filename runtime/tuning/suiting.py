@@ -28,19 +28,23 @@ class Suiting:
     prediction: Prediction
 
 
-def choose_suiting(profile: CapabilityProfile | None, headers: Iterable[Header]) -> Suiting | str:
+def choose_suiting(
+    profile: CapabilityProfile | None, headers: Iterable[Header], *, models_percent: float = 0.0
+) -> Suiting | str:
     """Takes the most precise quantisation that is pleasant, else the fastest that is bearable.
 
     Args:
         profile: the machine; None while it has not been read.
         headers: one for each quantisation, the most precise first.
+        models_percent: what the settings give to models; 0 leaves it to the machine.
 
     Returns:
         The choice, or in words why none suits.
     """
     fitting: list[Suiting] = []
     for header in headers:
-        prediction = predict(profile, header, min(LEAST_CONTEXT, header.context_length or LEAST_CONTEXT))
+        context = min(LEAST_CONTEXT, header.context_length or LEAST_CONTEXT)
+        prediction = predict(profile, header, context, models_percent=models_percent)
         if prediction.fits is True:
             fitting.append(Suiting(header, prediction))
     if not fitting:

@@ -7,6 +7,7 @@ from mac_profiles import GIB, LLAMA_8B, M1_MAX, M4, mac
 
 from impetus.hw.profile import CapabilityProfile, Reading
 from impetus.runtime.tuning.predict import predict
+from impetus.runtime.tuning.recommend import recommend
 
 
 @pytest.mark.parametrize(("profile", "published"), [(M4, 20.87), (M1_MAX, 46.2)])
@@ -86,3 +87,11 @@ def test_a_header_without_counted_weights_still_has_its_memory():
     assert prediction.decode is None
     assert prediction.fits
     assert prediction.load_s[0] < prediction.load_s[1]
+
+
+def test_what_the_settings_give_to_models_is_the_budget():
+    usual, less = predict(M4, LLAMA_8B, 4096), predict(M4, LLAMA_8B, 4096, models_percent=5)
+    assert usual.fits
+    assert less.fits is False
+    assert less.budget_bytes == int(M4.memory_bytes.value * 0.05)
+    assert recommend(M4, models_percent=30).models[0].size_bytes < recommend(M4).models[0].size_bytes
