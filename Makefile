@@ -24,7 +24,9 @@ CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/impetus/wheels
 WITHOUT_ENGINE := --no-install-package llama-cpp-python
 ENGINE := $(VENV)/.engine
 endif
-SYNC = $(UV) sync --frozen --inexact --no-install-project $(WITHOUT_ENGINE)
+# Compiled when installed, as an environment may forbid Python to keep what it compiles: then each process would compile it all anew.
+COMPILED := --compile-bytecode
+SYNC = $(UV) sync $(COMPILED) --frozen --inexact --no-install-project $(WITHOUT_ENGINE)
 
 SOURCES := pyproject.toml impetus.toml py.typed README.md LICENSE $(wildcard *.py) \
 	$(shell find api hw runtime tui themes -name '*.py' -o -name '*.tcss' -o -name '*.toml')
@@ -110,5 +112,5 @@ $(VENV)/.engine: uv.lock | $(VENV)/.uv
 
 $(VENV)/.installed: $(SOURCES) $(VENV)/.ready-run
 	@rm -rf build
-	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --reinstall-package impetus-llm .
+	@$(UV) pip install $(COMPILED) --quiet --python $(BIN)/python --no-deps --reinstall-package impetus-llm .
 	@touch $@
