@@ -21,6 +21,7 @@ from ..views import LOADING_BAR, machine_facts
 from ..widgets.bars import KeyBar, KeyHint, Notice, Tab, TabBar, TitleBar
 from ..widgets.lines import TONES
 from ..words import SERVER, model_word
+from .advice import AdvicePane
 from .chat import ChatPane
 from .downloads import DownloadsPane
 from .log import LogPane
@@ -36,6 +37,7 @@ PANES: Final[dict[str, type[Pane]]] = {
     "chat": ChatPane,
     "log": LogPane,
     "settings": SettingsPane,
+    "advice": AdvicePane,
 }
 """In the order of their keys."""
 
