@@ -54,6 +54,16 @@ async def test_all_panes_stay_in_view_in_a_narrow_terminal_with_much_to_tell(run
         assert app.control.current == "advice"
 
 
+@pytest.mark.parametrize(
+    ("machine", "words"),
+    [("rosetta", "use an arm64 Python"), ("intel", "not supported"), ("asahi", ""), ("vm", ""), ("a18_pro", "")],
+)
+async def test_what_should_be_changed_about_the_machine_is_told_in_a_narrow_terminal_too(run_dashboard, machine, words):
+    async with run_dashboard(scenes.recorded(machine), size=(80, 24)) as (app, _):
+        assert app.control.notice.display == bool(words)
+        assert words in text_of(app.control.notice)
+
+
 async def test_load_unload_and_switch_act_on_the_model_under_the_cursor(run_dashboard):
     source = fakes.FakeSource()
     async with run_dashboard(source) as (app, pilot):

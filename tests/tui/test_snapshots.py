@@ -94,9 +94,10 @@ async def test_chat_failed(run_dashboard, check_snapshot):
 
 
 @pytest.mark.parametrize("machine", ["unknown_chip", "vm", "rosetta", "intel", "asahi", "a18_pro", "m6_three_levels"])
-async def test_machines(run_dashboard, check_snapshot, machine):
-    async with run_dashboard(scenes.recorded(machine), size=(120, 32)) as (app, _):
-        check_snapshot(app, f"machine-{machine.replace('_', '-')}")
+@pytest.mark.parametrize("size", [(80, 24), (120, 32)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_machines(run_dashboard, check_snapshot, machine, size):
+    async with run_dashboard(scenes.recorded(machine), size=size) as (app, _):
+        check_snapshot(app, f"machine-{machine.replace('_', '-')}" + ("" if size == (120, 32) else "-80x24"))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
