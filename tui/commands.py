@@ -33,6 +33,7 @@ def pane_commands(app: ControlCenter) -> Iterator[Command]:
     entries = (
         ("overview", "requests.explain", "Requests: explain", "Say where the prompt under the cursor came from", "explain"),
         ("overview", "overview.governors", "Overview: governors", "Say what is done about memory and heat", "governors"),
+        ("overview", "overview.machine", "Overview: machine", "Say what this machine is", "machine"),
         ("models", "models.load", "Models: load", "Load the model under the cursor", "ask('load')"),
         ("models", "models.unload", "Models: unload", "Take the model under the cursor out of memory", "ask('unload')"),
         ("models", "models.switch", "Models: switch", "Unload all others and load the one under the cursor", "ask('switch')"),

@@ -126,6 +126,13 @@ async def test_advice_before_the_machine_is_known(run_dashboard, check_snapshot)
         check_snapshot(app, "advice-empty")
 
 
+@pytest.mark.parametrize("machine", ["unknown_chip", "vm", "a18_pro", "m6_three_levels"])
+async def test_all_of_a_machine(run_dashboard, check_snapshot, machine):
+    async with run_dashboard(scenes.recorded(machine), size=(80, 24)) as (app, pilot):
+        await press(app, pilot, "i")
+        check_snapshot(app, f"machine-details-{machine.replace('_', '-')}")
+
+
 async def test_loading(run_dashboard, check_snapshot):
     source = fakes.FakeSource()
     scenes.push_history(source)

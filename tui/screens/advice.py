@@ -45,7 +45,7 @@ class AdvicePane(Pane):
     HELP: ClassVar[str | None] = """\
 Which models of a dated list that comes with Impetus suit this machine, the best first, each in the most precise quantisation \
 that fits with 16K tokens of context and writes fast enough. f, or a click above the table, changes what for. Speeds are \
-predicted, a range in tokens per second; a model that ran here tells its own in the models pane. What is on the disk is \
+predicted, a range in tokens per second; below, a model that ran here tells how fast it was. What is on the disk is \
 marked: Enter or l loads it. Enter or p downloads what is not: that needs the internet, all else here does not. Below stands \
 what another Mac would bring."""
     BINDINGS: ClassVar[list[BindingType]] = [
