@@ -415,16 +415,15 @@ async def _run_bench(invocation: Invocation) -> BenchResult:
 
 
 def _recommend(invocation: Invocation) -> int:
-    from .runtime.advice import recommend_found
-    from .runtime.tuning.recommend import recommend
+    from .runtime.advice import recommend_found, recommend_listed
     from .runtime.tuning.recommend_rows import HEADS, to_lines, to_rows
 
     options = invocation.options
     profile = _detector(invocation)[0].detect()
     if options.search is None:
-        found = recommend(profile, options.task, models_percent=invocation.config.memory.models_percent)
+        found = recommend_listed(invocation.config, invocation.home, os.environ, profile, options.task)
     else:
-        found = asyncio.run(recommend_found(invocation.config, profile, options.search))
+        found = asyncio.run(recommend_found(invocation.config, invocation.home, os.environ, profile, options.search))
     _show(invocation, found, HEADS, to_rows(found))
     if not options.json:
         sys.stdout.write("".join(f"{line}\n" for line in to_lines(found)))

@@ -29,7 +29,7 @@ class Operation:
     form: AnswerForm = "json"
     stream: str | None = None
     """The content type of its other answer, for handlers that stream where they are asked to."""
-    query: tuple[tuple[str, type], ...] = ()
+    query: tuple[tuple[str, object], ...] = ()
     """Names and types of what may stand behind the question mark."""
 
 
@@ -47,7 +47,7 @@ class Operations:
         answer: object = None,
         form: AnswerForm = "json",
         stream: str | None = None,
-        **query: type,
+        **query: object,
     ) -> None:
         """States what a handler takes and gives, at whatever paths it is added.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Final, cast
 
 import msgspec
 
 from .chips import GIB, parse_brand
-from .override import FIELDS
+from .override import FIELDS, STATED
 from .profile import CapabilityProfile, Reading
 from .sample import MemoryPressure, Sample, ThermalLevel
 
@@ -20,8 +20,9 @@ class HardwareReport(msgspec.Struct, frozen=True):
     brand: str | None
     """The chip's name, with " (Virtual)" where the system says so."""
     generation: int | None
+    """The number in "M4"; null for A chips, which are none of those generations, and off Apple Silicon."""
     tier: str | None
-    """"Base", "Pro", "Max", "Ultra"; null off Apple's M chips."""
+    """"Base", "Pro", "Max", "Ultra"; "A" for an A chip, as "A18 Pro", whose words count otherwise; null off Apple Silicon."""
     levels: list[tuple[str, int]] | None
     """Name and count of each kind of core, the fastest first."""
     ncpu: int | None
@@ -63,11 +64,9 @@ _SAMPLE_NAMES: Final = {"low_power_mode": "low_power"}
 
 def to_report(profile: CapabilityProfile, sample: Sample) -> HardwareReport:
     """Lays a profile and a sample flat."""
+    profile = _with_family(profile)
     readings = {name: reading for ours, name in _PROFILE_NAMES.items() if (reading := _reading(profile, ours)) is not None}
     plain = {name: readings[name].value if name in readings else None for name in _PROFILE_NAMES.values()}
-    chip = parse_brand(profile.chip.value) if profile.chip is not None else None
-    if chip is not None and chip.family != "M":
-        plain["tier"] = None
     estimated = [name for name, reading in readings.items() if reading.estimated and plain[name] is not None]
     if profile.cpu_levels and profile.cpu_levels_estimated:
         estimated.append("levels")
@@ -90,6 +89,14 @@ def to_report(profile: CapabilityProfile, sample: Sample) -> HardwareReport:
     )
 
 
+def _with_family(profile: CapabilityProfile) -> CapabilityProfile:
+    """Tells an A chip's family as its tier: that it is taken for a base chip concerns predictions alone."""
+    chip = parse_brand(profile.chip.value) if profile.chip is not None else None
+    if chip is None or chip.family == "M" or profile.tier is None or profile.tier.source == STATED:
+        return profile
+    return replace(profile, tier=Reading(chip.family, profile.tier.source))
+
+
 def _is_supported(profile: CapabilityProfile) -> bool | None:
     if not profile.system.startswith("macOS"):
         return None if profile.system == "unknown" else True
@@ -98,6 +105,7 @@ def _is_supported(profile: CapabilityProfile) -> bool | None:
 
 def to_rows(profile: CapabilityProfile, sample: Sample) -> list[tuple[str, str, str]]:
     """Gives name, value and source of every fact; an unknown one has neither value nor source."""
+    profile = _with_family(profile)
     rows = [("system", profile.system, ""), ("architecture", profile.architecture, "")]
     for each in fields(profile):
         if each.name == "cpu_levels":

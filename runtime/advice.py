@@ -20,13 +20,14 @@ from .formats.header import Header
 from .home import Home
 from .models.hub import Hub
 from .models.hub_header import read_remote_header
-from .models.recommended import read_list
+from .models.recommended import Task, read_list
 from .naming import Names
 from .opening import open_registry
 from .planner import Planner, PlanReport
 from .tuning.measured import FILE_NAME as SPEEDS
 from .tuning.measured import SpeedBook
 from .tuning.recommend import Recommendations, name_machine
+from .tuning.recommend_here import mark_on_disk, recommend_here
 from .tuning.recommend_search import recommend_search
 from .tuning.speeds import KnownSpeeds
 
@@ -84,12 +85,23 @@ def report_plan(
     return planner.report(names.resolve(name))
 
 
-async def recommend_found(config: Config, profile: CapabilityProfile, words: str) -> Recommendations:
+def recommend_listed(
+    config: Config, home: Home, environment: Mapping[str, str], profile: CapabilityProfile, task: Task | None
+) -> Recommendations:
+    """Recommends from the shipped list, and says which models of it are on the disk."""
+    models = open_registry(config, home, environment).scan()
+    return recommend_here(models, profile, task, models_percent=config.memory.models_percent)
+
+
+async def recommend_found(
+    config: Config, home: Home, environment: Mapping[str, str], profile: CapabilityProfile, words: str
+) -> Recommendations:
     """Recommends from what the Hub finds for some words; asks the internet, and raises DownloadError."""
     hub = Hub(endpoint=config.hub.endpoint or None, rank=partial(rank_format, prefer=config.engine.prefer))
     found = await recommend_search(hub, profile, words, models_percent=config.memory.models_percent)
     today = time.strftime("%Y-%m-%d")
-    return Recommendations(today, name_machine(profile), None, list(found.models), [], list(found.notes), "the Hub on")
+    suiting = Recommendations(today, name_machine(profile), None, list(found.models), [], list(found.notes), "the Hub on")
+    return mark_on_disk(suiting, open_registry(config, home, environment).scan())
 
 
 def _scan(config: Config, home: Home, environment: Mapping[str, str]) -> Names:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
@@ -61,6 +61,10 @@ from .tuning.measured_watch import SpeedWatch
 from .tuning.memory_budget import MemoryBudget
 from .tuning.speeds import KnownSpeeds
 from .tuning.wishes import LoadWishes
+
+if TYPE_CHECKING:
+    from .models.recommended import Task
+    from .tuning.recommend import Recommendations
 
 log = logging.getLogger(__name__)
 
@@ -380,6 +384,16 @@ class Runtime:
             if isinstance(answer, (Embedded, Ranked)):
                 self.journal.count_prompt(record, answer.prompt_tokens)
             return answer
+
+    async def recommend(self, task: Task | None = None) -> Recommendations:
+        """Says which models of the shipped list suit this machine, and what another Mac would bring; asks no network."""
+
+        def look() -> Recommendations:
+            from .tuning.recommend_here import recommend_here  # a start should not pay for this import
+
+            return recommend_here(self._models, self.profile, task, models_percent=self.config.memory.models_percent)
+
+        return await asyncio.to_thread(look)
 
     async def search_hub(self, query: str, *, limit: int = 30) -> list[HubModel]:
         """Searches the Hub; needs the internet. Raises DownloadError."""

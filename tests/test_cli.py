@@ -321,6 +321,12 @@ def test_predict_and_recommend_speak_of_this_machine_and_of_listed_models(tmp_pa
     assert recommended["as_of"] > "2026"
     assert all("code" in model["tasks"] for model in recommended["models"])
     assert "impetus pull" in impetus(tmp_path, "recommend").stdout
+    assert {model["on_disk"] for model in recommended["models"]} == {None}
+    name = recommended["models"][-1]["model"]
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / f"{name}.gguf").write_bytes(make_gguf())
+    again = json.loads(impetus(tmp_path, "recommend", "--task", "code", "--json").stdout)
+    assert [model["on_disk"]["id"] for model in again["models"] if model["on_disk"]] == [name]
 
 
 def test_bench_measures_keeps_and_compares(tmp_path: Path) -> None:

@@ -21,7 +21,17 @@ from ..runtime.errors import ImpetusError
 from .commands import ControlCommands
 from .format import clean
 from .governor_views import SHOWN_DECISIONS, governor_facts
-from .intents import CancelIntent, ExplainIntent, GovernorsIntent, ListenIntent, ModelIntent, PullIntent, ThemeIntent
+from .intents import (
+    CancelIntent,
+    ExplainIntent,
+    GovernorsIntent,
+    ListenIntent,
+    MachineIntent,
+    ModelIntent,
+    PullIntent,
+    ThemeIntent,
+)
+from .machine_views import machine_details
 from .screens.chat import ChatPane
 from .screens.control import PANES, ControlScreen
 from .screens.dialogs import FactsScreen, HelpScreen
@@ -203,6 +213,11 @@ class ControlCenter(App[None]):
                 lambda: governor_facts(governors.statuses(), governors.decisions.newest(SHOWN_DECISIONS)),
             )
         )
+
+    @on(MachineIntent)
+    def show_machine(self) -> None:
+        """Says what this machine is, and where each fact comes from."""
+        self.push_screen(FactsScreen("This machine", lambda: machine_details(self.runtime.profile)))
 
     @on(Table.Selected, "#transfers")
     def show_download(self, event: Table.Selected) -> None:

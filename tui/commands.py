@@ -33,6 +33,7 @@ def pane_commands(app: ControlCenter) -> Iterator[Command]:
     entries = (
         ("overview", "requests.explain", "Requests: explain", "Say where the prompt under the cursor came from", "explain"),
         ("overview", "overview.governors", "Overview: governors", "Say what is done about memory and heat", "governors"),
+        ("overview", "overview.machine", "Overview: machine", "Say what this machine is", "machine"),
         ("models", "models.load", "Models: load", "Load the model under the cursor", "ask('load')"),
         ("models", "models.unload", "Models: unload", "Take the model under the cursor out of memory", "ask('unload')"),
         ("models", "models.switch", "Models: switch", "Unload all others and load the one under the cursor", "ask('switch')"),
@@ -40,6 +41,9 @@ def pane_commands(app: ControlCenter) -> Iterator[Command]:
         ("downloads", "downloads.search", "Downloads: search the Hub", "Needs the internet", "search"),
         ("downloads", "downloads.pull", "Downloads: pull", "Download what is under the cursor", "pull"),
         ("downloads", "downloads.cancel", "Downloads: cancel", "End the download under the cursor", "cancel"),
+        ("advice", "advice.task", "Advice: another task", "Models for chat, code, embeddings, or anything", "next_task"),
+        ("advice", "advice.load", "Advice: load", "Load the recommended model under the cursor", "load"),
+        ("advice", "advice.pull", "Advice: pull", "Download the recommended model; needs the internet", "pull"),
         ("chat", "chat.stop", "Chat: stop", "Stop the reply", "stop"),
         ("chat", "chat.new", "Chat: new conversation", "Forget this one", "new"),
         ("chat", "chat.model", "Chat: next model", "Talk to another model", "next_model"),

@@ -51,19 +51,22 @@ def rate(tokens_per_s: float | None) -> str:
 
 def speeds(decode: Speed, prefill: Speed | None) -> str:
     """Shows how fast a model is; a prediction as a range, never as one number."""
-    writes = f"writes {_speed(decode)}"
+    writes = f"writes {speed(decode)}"
     if prefill is None:
         return f"{writes} tok/s ({decode.source})"
     if prefill.source == decode.source:
-        return f"{writes}, reads {_speed(prefill)} tok/s ({decode.source})"
-    return f"{writes} tok/s ({decode.source}), reads {_speed(prefill)} tok/s ({prefill.source})"
+        return f"{writes}, reads {speed(prefill)} tok/s ({decode.source})"
+    return f"{writes} tok/s ({decode.source}), reads {speed(prefill)} tok/s ({prefill.source})"
 
 
-def _speed(speed: Speed) -> str:
-    digits = 0 if speed.tps >= 10 else 1
-    if speed.source == "measured":
-        return f"{speed.tps:.{digits}f}"
-    return f"{speed.low_tps:.{digits}f} to {speed.high_tps:.{digits}f}"
+def speed(value: Speed | None) -> str:
+    """Writes tokens per second without the unit; a prediction as a range."""
+    if value is None:
+        return NOTHING
+    digits = 0 if value.tps >= 10 else 1
+    if value.source == "measured":
+        return f"{value.tps:.{digits}f}"
+    return f"{value.low_tps:.{digits}f} to {value.high_tps:.{digits}f}"
 
 
 def count(value: int | None) -> str:

@@ -31,6 +31,11 @@ class GovernorsIntent(Message):
 
 
 @dataclass
+class MachineIntent(Message):
+    """It is to be said what this machine is."""
+
+
+@dataclass
 class ThemeIntent(Message):
     """A theme is to be used from now on."""
 

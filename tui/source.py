@@ -15,9 +15,11 @@ from ..runtime.home import Home
 from ..runtime.journal import Journal, RequestRecord
 from ..runtime.logbook import LogBook
 from ..runtime.models.model import ModelStatus
+from ..runtime.models.recommended import Task
 from ..runtime.request import GenerateRequest
 from ..runtime.scheduling.decisions import Decision, GovernorStatus
 from ..runtime.tuning.load_plan import Choice
+from ..runtime.tuning.recommend import Recommendations
 
 Remover = Callable[[], None]
 """Ends what a `listen` began."""
@@ -270,6 +272,10 @@ class Source(Protocol):
 
     def generate(self, request: GenerateRequest, record: RequestRecord) -> AsyncGenerator[list[Event], None]:
         """Runs one request; closing the generator cancels it."""
+        ...
+
+    async def recommend(self, task: Task | None = None) -> Recommendations:
+        """Says which models suit this machine, which of them are here, and what another Mac would bring."""
         ...
 
     async def search_hub(self, query: str, *, limit: int = 30) -> Sequence[HubModel]:

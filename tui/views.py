@@ -40,11 +40,26 @@ def machine_facts(profile: CapabilityProfile | None) -> tuple[str, ...]:
         return ("looking at the machine…",)
     facts = [profile.host, _chip_words(profile)]
     if profile.rosetta is not None and profile.rosetta.value:
-        facts.append("Rosetta: use an arm64 Python")
+        facts.append("under Rosetta")
     if profile.memory_bytes is not None:
         facts.append(size(profile.memory_bytes.value))
     facts.append(profile.system)
     return tuple(facts)
+
+
+def machine_notices(profile: CapabilityProfile | None) -> tuple[tuple[str, str], ...]:
+    """Says, with its tone, what a person should change about the machine; empty where all is well."""
+    if profile is None:
+        return ()
+    if profile.rosetta is not None and profile.rosetta.value:
+        return (("▲ This Python runs under Rosetta, which is slow: use an arm64 Python", "warn"),)
+    if _is_foreign(profile):
+        return (("▲ Macs with Intel processors are not supported: nothing computes on their GPU", "warn"),)
+    return ()
+
+
+def _is_foreign(profile: CapabilityProfile) -> bool:
+    return profile.system.startswith("macOS") and profile.architecture == "x86_64"
 
 
 def _chip_words(profile: CapabilityProfile) -> str:
@@ -55,8 +70,7 @@ def _chip_words(profile: CapabilityProfile) -> str:
     if name is None:
         # As "Intel(R) Core(TM) i7-9750H CPU @ 2.60GHz"; what is registered, and how fast it once was, tells nothing here.
         short = re.sub(r"\((?:R|TM)\)| CPU\b| @ .*", "", profile.chip.value)
-        foreign = profile.system.startswith("macOS") and profile.architecture == "x86_64"
-        return f"{short} (not supported)" if foreign else short
+        return f"{short} (not supported)" if _is_foreign(profile) else short
     return profile.tier_name if name.name in CHIPS else f"{profile.tier_name} (estimated)"
 
 

@@ -6,6 +6,8 @@ import msgspec
 from aiohttp import web
 
 from ...runtime.errors import InvalidRequest
+from ...runtime.models.recommended import TASKS, Task
+from ...runtime.tuning.recommend import Recommendations
 from ..body import read_body
 from ..dialects.control import (
     LISTEN,
@@ -46,6 +48,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/impetus/v1/status", status)
     app.router.add_get("/impetus/v1/governors", governors)
+    app.router.add_get("/impetus/v1/recommendations", recommendations)
     app.router.add_get("/impetus/v1/requests", requests)
     app.router.add_get("/impetus/v1/requests/{id}", request_details)
     app.router.add_post("/impetus/v1/models/load", load)
@@ -57,6 +60,7 @@ def add_routes(app: web.Application) -> None:
     operations.describe(metrics, form="text")
     operations.describe(status, answer=StatusAnswer)
     operations.describe(governors, answer=GovernorsAnswer, limit=int)
+    operations.describe(recommendations, answer=Recommendations, task=Task)
     operations.describe(requests, answer=RequestsAnswer, limit=int)
     operations.describe(request_details, answer=RequestDetails)
     operations.describe(load, body=MODEL, answer=ModelEntry)
@@ -92,6 +96,12 @@ async def governors(request: web.Request) -> web.Response:
     runtime = request.app[RUNTIME]
     answer = to_governors_answer(runtime.governors, runtime.budget, _read_limit(request))
     return web.json_bytes_response(answer, dumps=msgspec.json.encode)
+
+
+async def recommendations(request: web.Request) -> web.Response:
+    """Says which models suit this machine and which of them are on its disk; `?task=` says what for."""
+    found = await request.app[RUNTIME].recommend(_read_task(request))
+    return web.json_bytes_response(found, dumps=msgspec.json.encode)
 
 
 async def requests(request: web.Request) -> web.Response:
@@ -136,6 +146,13 @@ def _read_limit(request: web.Request) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MOST_REQUESTS):
         raise InvalidRequest(f"'limit' must be a number from 1 to {_MOST_REQUESTS}.", param="limit", code="invalid_value")
     return int(text)
+
+
+def _read_task(request: web.Request) -> Task | None:
+    text = request.query.get("task")
+    if text is None or text in TASKS:
+        return text
+    raise InvalidRequest(f"'task' must be one of {', '.join(TASKS)}.", param="task", code="invalid_value")
 
 
 def _answer_model(request: web.Request, name: str) -> web.Response:

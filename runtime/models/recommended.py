@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -17,6 +17,7 @@ from ..formats.header import Ability, Header
 
 FILE_NAME: Final = "recommended.toml"
 Task = Literal["chat", "code", "embed"]
+TASKS: Final[tuple[Task, ...]] = get_args(Task)
 ModelAbility = Literal["tools", "thinking", "vision", "fill"]
 """Calls tools, thinks before it answers, takes pictures, fills gaps in code."""
 

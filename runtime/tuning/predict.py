@@ -106,7 +106,9 @@ def predict_speeds(
     """Predicts decode and prefill, and says what was assumed or why there is no prediction; arguments as of `predict`."""
     machine, reasons = to_machine(profile)
     work = to_work(header, engine_name)
-    if work is None:
+    if work is None and header.ability != "text":
+        reasons = (*reasons, "speeds are predicted only for models that write text")
+    elif work is None:
         reasons = (*reasons, "the model does not say how many of its weights a token takes")
     if machine is None or work is None:
         return None, None, reasons

@@ -24,8 +24,20 @@ _CANDIDATES: Final = (
 _MOST_UPGRADES: Final = 3
 _WORTHWHILE: Final = 1.3
 """A Mac that holds nothing better has to be so many times as fast."""
-_NOTICEABLE: Final = 1.05
+NOTICEABLE: Final = 1.05
+"""A Mac that is less than so many times as fast is not called faster."""
 _WORKING_SET_SHARE: Final = 0.75
+
+
+class OnDisk(msgspec.Struct, frozen=True):
+    """A copy of a recommended model that needs no download."""
+
+    id: str
+    """What requests and `impetus load` call it."""
+    quantization: str | None
+    """Its own, which may be another than the recommended one."""
+    suits: bool
+    """Whether it is the recommended one."""
 
 
 class Recommendation(msgspec.Struct, frozen=True):
@@ -45,6 +57,8 @@ class Recommendation(msgspec.Struct, frozen=True):
     decode: Speed | None
     """With 16,384 tokens of context."""
     prefill: Speed | None
+    on_disk: OnDisk | None = None
+    """Null where no copy of it is on this machine."""
 
 
 class Upgrade(msgspec.Struct, frozen=True):
@@ -102,7 +116,9 @@ def recommend(
     models = [model for model in listed.models if task is None or task in model.tasks]
     choices = [choice for model in models if (choice := _choose(profile, model, listed, models_percent)) is not None]
     notes = list(choices[0].suiting.prediction.reasons if choices else ())
-    if not choices:
+    if profile is None:
+        notes = ["this machine has not been looked at yet"]
+    elif not choices:
         notes.append(f"none of the listed models fits with {LEAST_CONTEXT:,} tokens of context")
     return Recommendations(
         as_of=listed.as_of,
@@ -163,7 +179,7 @@ def _upgrades(models: Sequence[ListedModel], listed: ModelList, here: Sequence[_
             continue
         best = f"{there[0].listed.name} {there[0].suiting.header.quantization}"
         name = name_machine(other)
-        times = f"{faster:.1f} times as fast, " if faster is not None and faster >= _NOTICEABLE else ""
+        times = f"{faster:.1f} times as fast, " if faster is not None and faster >= NOTICEABLE else ""
         words = f"{name}: {times}fits {best}"
         found.append(Upgrade(name, faster, best, there[0].suiting.prediction.decode, words))
     if len(found) <= _MOST_UPGRADES:

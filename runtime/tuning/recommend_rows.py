@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from .predict_report import show_range
-from .recommend import Recommendations
+from .recommend import Recommendation, Recommendations
 from .suiting import LEAST_CONTEXT
 
 HEADS: Final = ("MODEL", "QUANT", "SIZE", "WRITES", "LONGEST CONTEXT", "CAN", "GET IT")
@@ -21,7 +21,7 @@ def to_rows(found: Recommendations) -> list[tuple[str, ...]]:
             show_range(model.decode),
             "?" if model.longest_context is None else f"{model.longest_context:,}",
             ", ".join(model.abilities) or "-",
-            f"impetus pull {model.pull}",
+            _get(model),
         )
         for model in found.models
     ]
@@ -34,3 +34,12 @@ def to_lines(found: Recommendations) -> list[str]:
     notes = [f"Note: {note}." for note in found.notes]
     upgrades = ["Another Mac would bring:", *(f"- {upgrade.words}" for upgrade in found.upgrades)] if found.upgrades else []
     return ["", head, *notes, *upgrades]
+
+
+def _get(model: Recommendation) -> str:
+    """Says what brings it into memory; of a copy in another quantisation, that it is there."""
+    held = model.on_disk
+    if held is not None and held.suits:
+        return f"impetus load {held.id}"
+    pull = f"impetus pull {model.pull}"
+    return pull if held is None else f"{pull} (on the disk: {held.id})"

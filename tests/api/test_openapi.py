@@ -121,6 +121,7 @@ ANSWERED = [
     ("get", "/health", None),
     ("get", "/impetus/v1/status", None),
     ("get", "/impetus/v1/requests", None),
+    ("get", "/impetus/v1/recommendations", None),
     ("get", "/v1/models", None),
     ("post", "/v1/chat/completions", {"messages": [{"role": "user", "content": "some words"}]}),
     ("post", "/v1/completions", {"prompt": "some words"}),

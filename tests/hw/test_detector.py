@@ -12,6 +12,7 @@ from impetus.hw.probes.linux import LinuxProbe
 from impetus.hw.probes.macos_native import MacosProbe
 from impetus.hw.probes.plain import PlainProbe
 from impetus.hw.profile import CapabilityProfile, CpuLevel, Reading
+from impetus.hw.report import to_report, to_rows
 from impetus.hw.sample import Sample
 from impetus.runtime.config import HardwareOverride
 
@@ -92,6 +93,19 @@ def test_what_a_person_states_wins_and_leads_to_other_conclusions():
     assert profile.cpu_levels_source == STATED
     assert (profile.system, profile.generation.value, profile.tier.value) == ("macOS 28.0", 9, "Max")
     assert profile.memory_bytes == Reading(36 * GIB, "said")
+
+
+@pytest.mark.parametrize(
+    ("brand", "generation", "tier"), [("Apple A18 Pro", None, "A"), ("Apple A20", None, "A"), ("Apple M4 Pro", 4, "Pro")]
+)
+def test_an_a_chip_is_told_by_its_family_as_it_is_of_no_m_generation(brand, generation, tier):
+    profile = HardwareDetector(FixedProbe(chip=brand)).detect()
+    report = to_report(profile, Sample(0.0))
+    assert (report.generation, report.tier) == (generation, tier)
+    assert ("tier", tier, "name of the chip") in to_rows(profile, Sample(0.0))
+    stated = HardwareDetector(FixedProbe(chip=brand), to_override({"tier": "Ultra", "generation": 9})).detect()
+    report = to_report(stated, Sample(0.0))
+    assert (report.generation, report.tier) == (9, "Ultra")
 
 
 def test_every_fact_of_a_profile_can_be_stated():

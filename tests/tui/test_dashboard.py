@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import dashboard_fakes as fakes
 import dashboard_scenes as scenes
@@ -33,9 +34,34 @@ async def test_number_keys_change_the_pane(run_dashboard):
 async def test_brackets_step_through_the_panes(run_dashboard):
     async with run_dashboard(fakes.FakeSource()) as (app, pilot):
         await press(app, pilot, "left_square_bracket")
-        assert app.control.current == "settings"
+        assert app.control.current == "advice"
         await press(app, pilot, "right_square_bracket", "right_square_bracket")
         assert app.control.current == "models"
+
+
+async def test_all_panes_stay_in_view_in_a_narrow_terminal_with_much_to_tell(run_dashboard):
+    source = scenes.failed()
+    source.set_ready(fakes.CODER.id)
+    source.add_download("a/b", state="downloading")
+    async with run_dashboard(source, size=(80, 24)) as (app, pilot):
+        for number in range(12):
+            source.log(logging.ERROR, "engines.process", f"trouble {number}")
+        await settle(app, pilot)
+        await beat(app, pilot)
+        assert text_of(app.control.tab_bar).endswith("2 Models ●1 ✗2 3 Downloads ↓1 4 Chat 5 Log ✗12 6 Settings 7 Advice")
+        await pilot.click("#tabs", offset=(text_of(app.control.tab_bar).index("7 Advice"), 0))
+        await settle(app, pilot)
+        assert app.control.current == "advice"
+
+
+@pytest.mark.parametrize(
+    ("machine", "words"),
+    [("rosetta", "use an arm64 Python"), ("intel", "not supported"), ("asahi", ""), ("vm", ""), ("a18_pro", "")],
+)
+async def test_what_should_be_changed_about_the_machine_is_told_in_a_narrow_terminal_too(run_dashboard, machine, words):
+    async with run_dashboard(scenes.recorded(machine), size=(80, 24)) as (app, _):
+        assert app.control.notice.display == bool(words)
+        assert words in text_of(app.control.notice)
 
 
 async def test_load_unload_and_switch_act_on_the_model_under_the_cursor(run_dashboard):

@@ -94,9 +94,43 @@ async def test_chat_failed(run_dashboard, check_snapshot):
 
 
 @pytest.mark.parametrize("machine", ["unknown_chip", "vm", "rosetta", "intel", "asahi", "a18_pro", "m6_three_levels"])
-async def test_machines(run_dashboard, check_snapshot, machine):
-    async with run_dashboard(scenes.recorded(machine), size=(120, 32)) as (app, _):
-        check_snapshot(app, f"machine-{machine.replace('_', '-')}")
+@pytest.mark.parametrize("size", [(80, 24), (120, 32)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_machines(run_dashboard, check_snapshot, machine, size):
+    async with run_dashboard(scenes.recorded(machine), size=size) as (app, _):
+        check_snapshot(app, f"machine-{machine.replace('_', '-')}" + ("" if size == (120, 32) else "-80x24"))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_advice(run_dashboard, check_snapshot, size):
+    source = scenes.recorded("m4_max")
+    source.set_ready(fakes.LLAMA.id)
+    pull = {"total_bytes": 32 * fakes.GIB, "done_bytes": 13 * fakes.GIB, "rate_bytes_per_s": 48e6, "state": "downloading"}
+    source.add_download("unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF:Q8_0", **pull)
+    async with run_dashboard(source, size=size) as (app, pilot):
+        await press(app, pilot, "7", "f", *["down"] * (5 if size == (80, 24) else 0))
+        check_snapshot(app, "advice" + ("" if size == (120, 40) else f"-{size[0]}x{size[1]}"))
+
+
+@pytest.mark.parametrize("machine", ["a18_pro", "intel"])
+async def test_advice_for_small_machines(run_dashboard, check_snapshot, machine):
+    async with run_dashboard(scenes.recorded(machine), size=(120, 32)) as (app, pilot):
+        await press(app, pilot, "7")
+        check_snapshot(app, f"advice-{machine.replace('_', '-')}")
+
+
+async def test_advice_before_the_machine_is_known(run_dashboard, check_snapshot):
+    source = fakes.FakeSource()
+    source.profile = None
+    async with run_dashboard(source) as (app, pilot):
+        await press(app, pilot, "7")
+        check_snapshot(app, "advice-empty")
+
+
+@pytest.mark.parametrize("machine", ["unknown_chip", "vm", "a18_pro", "m6_three_levels"])
+async def test_all_of_a_machine(run_dashboard, check_snapshot, machine):
+    async with run_dashboard(scenes.recorded(machine), size=(80, 24)) as (app, pilot):
+        await press(app, pilot, "i")
+        check_snapshot(app, f"machine-details-{machine.replace('_', '-')}")
 
 
 async def test_loading(run_dashboard, check_snapshot):

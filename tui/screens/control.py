@@ -17,10 +17,11 @@ from ..format import bar
 from ..messages import DownloadsChanged, LogChanged, ModelsChanged, RatesChanged, RequestsChanged, Sampled, ServerChanged
 from ..source import Endpoint, Source
 from ..theming import Palette
-from ..views import LOADING_BAR, machine_facts
+from ..views import LOADING_BAR, machine_facts, machine_notices
 from ..widgets.bars import KeyBar, KeyHint, Notice, Tab, TabBar, TitleBar
 from ..widgets.lines import TONES
 from ..words import SERVER, model_word
+from .advice import AdvicePane
 from .chat import ChatPane
 from .downloads import DownloadsPane
 from .log import LogPane
@@ -36,6 +37,7 @@ PANES: Final[dict[str, type[Pane]]] = {
     "chat": ChatPane,
     "log": LogPane,
     "settings": SettingsPane,
+    "advice": AdvicePane,
 }
 """In the order of their keys."""
 
@@ -240,7 +242,7 @@ class ControlScreen(Screen[None]):
             for status in statuses
             if status.state == "loading"
         ]
-        self.notice.items = tuple(items)
+        self.notice.items = (*items, *machine_notices(self._source.profile))
 
     def _show_keys(self) -> None:
         shown: dict[str, KeyHint] = {}

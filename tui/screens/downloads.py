@@ -73,7 +73,7 @@ that it needs. A download that was cancelled or failed goes on where it stopped.
         """Puts the field on top, the Hub's lists beside each other, the downloads below."""
         with Container(id="search-row"):
             yield Input(placeholder="Search, or owner/repo, or owner/repo:Q4_K_M", id="search", select_on_focus=False)
-            yield Static("⇅ needs the internet", id="online-note", markup=False)
+            yield Static("⇅ needs the internet", classes="online-note", markup=False)
         with Container(id="hub"):
             yield Table(MODEL_COLUMNS, id="hub-models", hint="Press / and type what you look for.")
             yield Table(FILE_COLUMNS, id="hub-files", hint="Enter on a repository lists its files.")

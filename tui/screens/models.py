@@ -50,7 +50,7 @@ cannot be served, and how it would be held: each decision with its reason."""
 
     def compose(self) -> ComposeResult:
         """Puts the facts under the table."""
-        hint = "No model yet: press 3 to download one, or put GGUF files into the models folder and press r."
+        hint = "No model yet: press 7 for what suits this machine, 3 to search, or put one into the models folder and press r."
         yield Table(COLUMNS, id="models-table", hint=hint)
         yield Facts(id="models-facts")
 

@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 
 from ..governor_views import active_facts
-from ..intents import ExplainIntent, GovernorsIntent
+from ..intents import ExplainIntent, GovernorsIntent, MachineIntent
 from ..memory import split_memory
 from ..source import Endpoint, Source
 from ..views import cpu_level, engine_cards, gpu_level, pressure_level, request_rows, thermal_level
@@ -51,7 +51,7 @@ class OverviewPane(Pane):
 Everything at a glance: who holds the memory, how hard the machine works, how many tokens per second each model gives, \
 and the newest requests. ↑ and ↓ walk through the requests; Enter shows all of one, its error too. \
 "Cached" is how much of a prompt was not computed again; Explain says why it was not more. While memory is short or \
-the machine is hot, a line says what is done about it; w tells more."""
+the machine is hot, a line says what is done about it; w tells more. i tells what the machine is."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("e", "explain", "Explain", id="requests.explain", tooltip="Say where the request's prompt came from"),
         Binding(
@@ -61,6 +61,14 @@ the machine is hot, a line says what is done about it; w tells more."""
             id="overview.governors",
             show=False,
             tooltip="Say what is done about memory and heat, and why",
+        ),
+        Binding(
+            "i",
+            "machine",
+            "Machine",
+            id="overview.machine",
+            show=False,
+            tooltip="Say what this machine is, and where each fact comes from",
         ),
     ]
 
@@ -157,6 +165,10 @@ the machine is hot, a line says what is done about it; w tells more."""
     def action_governors(self) -> None:
         """Asks the app to say what is done about memory and heat."""
         self.post_message(GovernorsIntent())
+
+    def action_machine(self) -> None:
+        """Asks the app to say what this machine is."""
+        self.post_message(MachineIntent())
 
     def _process_bytes(self) -> Mapping[int, int]:
         sample = self.source.monitor.latest

@@ -66,6 +66,7 @@ class Tab:
     id: str
     title: str
     key: str
+    """What else brings it into view; empty where no key of its own does."""
     badge: str = ""
 
 
@@ -96,17 +97,24 @@ class TabBar(LineWidget):
             start = end
 
     def _parts(self, tab: Tab) -> list[Part]:
-        narrow = self.size.width < 96
+        gap = "" if self.size.width < 96 else " "
+        # Badges may leave no room for the blanks before the keys.
+        before = " " if sum(map(_width_of_tab, self.tabs)) <= self.size.width else ""
+        key = f"{before}{tab.key} " if tab.key else " "
         badge = f"{tab.badge} " if tab.badge else ""
         if tab.id == self.active:
-            active = self.tone("active")
-            return [(f" {tab.key} {tab.title} {badge}", active), ("" if narrow else " ", self.plain)]
+            return [(f"{key}{tab.title} {badge}", self.tone("active")), (gap, self.plain)]
         return [
-            (f" {tab.key} ", self.tone("key")),
+            (key, self.tone("key")),
             (f"{tab.title} ", self.tone("dim")),
             (badge, self.tone("")),
-            ("" if narrow else " ", self.plain),
+            (gap, self.plain),
         ]
+
+
+def _width_of_tab(tab: Tab) -> int:
+    """Counts the cells of a tab with a blank before each of its parts and behind the last."""
+    return sum(1 + width_of(part) for part in (tab.key, tab.title, tab.badge) if part) + 1
 
 
 @dataclass(frozen=True, slots=True)

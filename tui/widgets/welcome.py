@@ -12,8 +12,9 @@ from .lines import LineWidget, Part
 _LINES: Final[tuple[tuple[tuple[str, str], ...], ...]] = (
     (("Welcome to Impetus. ", "accent"), ("There is no model here yet.", "")),
     (),
-    (("Three ways to get one:", "strong"),),
+    (("Four ways to get one:", "strong"),),
     (),
+    (("  7  ", "accent"), ("see what suits this machine, and download it ", ""), ("(needs the internet)", "dim")),
     (("  3  ", "accent"), ("search and download one in the Downloads pane ", ""), ("(needs the internet)", "dim")),
     (("  $  ", "accent"), ("impetus pull owner/repo:Q4_K_M ", "strong"), ("in another terminal", "dim")),
     (

@@ -67,6 +67,11 @@ def test_a_machine_without_predictions_gets_models_that_a_processor_can_write_wi
     assert all(model.decode is None for model in found.models)
     assert "Qwen3-8B" not in {model.model for model in found.models}
     assert recommend(None).models == []
+    assert recommend(None).notes == ["this machine has not been looked at yet"]
+
+
+def test_embeddings_are_not_said_to_lack_what_a_speed_follows_from():
+    assert recommend(M4, "embed").notes == ["speeds are predicted only for models that write text"]
 
 
 def test_the_base_score_orders_machines_and_quantisations():
