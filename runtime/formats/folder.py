@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +15,19 @@ from .header import Ability, Format, Header
 
 _WITHOUT_HEAD = ("Model", "ForMaskedLM")
 """How transformers names classes of models that end in states, or were trained to guess words that are hidden."""
+_ENCODERS = frozenset({
+    "albert", "bert", "big_bird", "camembert", "canine", "convbert", "data2vec-text", "deberta", "deberta-v2", "distilbert",
+    "electra", "ernie", "esm", "eurobert", "flaubert", "jina_bert", "layoutlm", "longformer", "luke", "megatron-bert",
+    "mobilebert", "modernbert", "mpnet", "neobert", "new", "nomic_bert", "rembert", "roberta", "roberta-prelayernorm",
+    "roformer", "squeezebert", "xlm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+})  # fmt: skip
+"""Types of models whose tokens see each other, before and behind."""
+VECTOR_TAGS = frozenset({"sentence-transformers", "sentence-similarity", "feature-extraction"})
+"""By which the cards of models say that these were made for vectors."""
+CARD = "README.md"
+_CARD_BYTES = 16 * 1024
+"""As much of a card is read as its head may take: lists of languages stand there too."""
+_CARD_LINE = re.compile(r"(?:\s*-|pipeline_tag:)\s*[\"']?([\w-]+)[\"']?\s*", re.ASCII)
 LARGEST_JSON_BYTES = 32 * 1024 * 1024
 
 
@@ -56,8 +71,7 @@ def total_bytes(paths: Iterable[Path]) -> int:
 
 def to_header(folder: Path, format: Format, config: Mapping[str, object], size_bytes: int) -> Header:  # noqa: A002
     """Makes a header of a config.json in the shape of Hugging Face transformers; keys that are missing stay unknown."""
-    inner = config.get("text_config")
-    facts = {**config, **cast("dict[str, object]", inner)} if isinstance(inner, dict) else config
+    facts = text_facts(config)
 
     def integer(key: str) -> int | None:
         value = facts.get(key)
@@ -85,8 +99,15 @@ def to_header(folder: Path, format: Format, config: Mapping[str, object], size_b
         vocabulary_size=integer("vocab_size"),
         has_chat_template=_has_chat_template(folder),
         kv_bytes_per_token=kv_bytes,
-        ability=tell_ability(config, has_stages=(folder / "modules.json").is_file()),
+        ability=tell_ability(config, has_stages=_has_stages(folder, format)),
+        sees_ahead=sees_ahead(config),
     )
+
+
+def text_facts(config: Mapping[str, object]) -> Mapping[str, object]:
+    """Gives a config's keys, those of the model of texts before those of a whole that sees or hears too."""
+    inner = config.get("text_config")
+    return {**config, **cast("dict[str, object]", inner)} if isinstance(inner, dict) else config
 
 
 def tell_ability(config: Mapping[str, object], *, has_stages: bool) -> Ability:
@@ -98,6 +119,33 @@ def tell_ability(config: Mapping[str, object], *, has_stages: bool) -> Ability:
     if has_stages or kind.endswith(_WITHOUT_HEAD):
         return "embedding"
     return "text"
+
+
+def sees_ahead(config: Mapping[str, object]) -> bool:
+    """Says whether a model's tokens see those behind them too: encoders, and decoders that were trained on as such."""
+    facts = text_facts(config)
+    if facts.get("use_bidirectional_attention") in (True, "all") or facts.get("is_causal") is False:
+        return True
+    return any(place.get("model_type") in _ENCODERS for place in (config, facts))
+
+
+def _has_stages(folder: Path, format: Format) -> bool:  # noqa: A002
+    """Says whether a folder holds what makes vectors of states, or would if its converter had not left that behind."""
+    # mlx-lm converts the model alone; of what it is for just the card's head is left.
+    return (folder / "modules.json").is_file() or (format == "mlx" and not VECTOR_TAGS.isdisjoint(_read_tags(folder / CARD)))
+
+
+def _read_tags(card: Path) -> list[str]:
+    """Reads the single words of a model card's head: its tags and its task are among them."""
+    try:
+        with card.open(encoding="utf-8", errors="replace") as file:
+            lines = file.read(_CARD_BYTES).splitlines()
+    except OSError:
+        return []
+    if lines[:1] != ["---"]:
+        return []
+    head = takewhile(lambda line: line != "---", lines[1:])
+    return [match[1] for line in head if (match := _CARD_LINE.fullmatch(line)) is not None]
 
 
 def _count_labels(config: Mapping[str, object]) -> int:

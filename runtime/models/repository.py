@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from ..formats.coreml import PACKAGE_SUFFIXES, choose_packages
+from ..formats.folder import CARD
 from ..formats.gguf import SHARD_NAME
 from ..formats.header import Format
 from ..formats.onnx_variants import SUFFIX as GRAPH_SUFFIX
@@ -95,6 +96,9 @@ def _find_in_folder(place: str, folders: dict[str, list[RemoteFile]], facts: Fac
                 index = [names[name] for name in (f"{_FORMS[form][0]}.index.json",) if name in names and len(weights) > 1]
                 rest = [file for file in beside if file is not gate]
                 kind, quantization = _tell_weights(form, place, facts)
+                if kind == "mlx" and facts.ability == "embedding" and "modules.json" not in names:
+                    # Where the stages are missing, the card alone says what the model is for.
+                    rest += [names[CARD]] if CARD in names else []
                 parts = (gate, *weights, *rest, *_stages(place, folders, _FORMS[form][1]), *index)
                 yield _offer(kind, weights[0].path, parts, quantization, place, facts)
     graphs = _graphs(inside) if PurePosixPath(place).name != "onnx" else {}

@@ -110,6 +110,15 @@ def test_stages_of_sentence_transformers_are_taken_in_one_form() -> None:
     assert {*stages, weights[0]} <= set(found["onnx onnx/model.onnx"])
 
 
+def test_mlx_folders_without_stages_come_with_the_card_that_says_what_they_are_for() -> None:
+    names = ("model.safetensors", "README.md", *TEXT)
+    vectors = Facts(architecture="qwen3", library="mlx", ability="embedding")
+    assert set(offered(*names, facts=vectors)["mlx model.safetensors"]) == set(names)
+    with_stages = offered(*names, "modules.json", "1_Pooling/config.json", facts=vectors)["mlx model.safetensors"]
+    assert "README.md" not in with_stages
+    assert "README.md" not in offered(*names, facts=Facts(library="mlx"))["mlx model.safetensors"]
+
+
 def test_packages_of_core_ml_come_whole_with_a_tokenizer_from_beside() -> None:
     package = [f"Llama.mlpackage/{name}" for name in ("Manifest.json", "Data/com.apple.CoreML/model.mlmodel")]
     package.append("Llama.mlpackage/Data/com.apple.CoreML/weights/weight.bin")
