@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from ..formats.coreml import PACKAGE_SUFFIXES, choose_packages
+from ..formats.coreml import META, PACKAGE_SUFFIXES, choose_packages, find_parts, quantization_of_parts
 from ..formats.folder import CARD
 from ..formats.gguf import SHARD_NAME
 from ..formats.header import Format
@@ -116,16 +116,18 @@ def _find_packages(
     place: str, folders: dict[str, list[RemoteFile]], packages: dict[str, list[RemoteFile]], facts: Facts
 ) -> Iterator[HubFile]:
     """Finds Core ML models: each package, or all of a folder where a file says that they are parts of one."""
-    meta = next((file for file in folders.get(place, []) if _name(file) == "meta.yaml"), None)
+    names = {_name(file): file for file in folders.get(place, [])}
     # A tokenizer may lie one folder up.
     beside = _beside(place, folders) or (_beside(_parent(place), folders) if place else [])
-    names = [str(path) for path in choose_packages([PurePosixPath(name) for name in packages])]
-    chosen = {name: packages[name] for name in names}
-    if meta is not None and len(chosen) > 1:
-        parts = (meta, *(file for name in sorted(chosen) for file in chosen[name]), *beside)
-        yield _offer("coreml", min(chosen), parts, _guess_quantization(place), place, facts)
+    paths = [PurePosixPath(name) for name in packages]
+    if together := find_parts(paths, names):
+        # No part stands for the others, so that it has the name of the file that says so.
+        meta = names[META]
+        parts = (meta, *(file for path in sorted(together) for file in packages[str(path)]), *beside)
+        quantization = _guess_quantization(place) or quantization_of_parts(together)
+        yield _offer("coreml", meta.path, parts, quantization, place, facts)
         return
-    for name, files in sorted(chosen.items()):
+    for name, files in sorted((str(path), packages[str(path)]) for path in choose_packages(paths)):
         gates = ("Manifest.json", "coremldata.bin")
         gate = next((file for file in files if file.path in [f"{name}/{one}" for one in gates]), None)
         if gate is not None:

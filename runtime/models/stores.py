@@ -13,7 +13,7 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import Protocol
 
-from ..formats.coreml import PACKAGE_SUFFIXES
+from ..formats.coreml import PACKAGE_SUFFIXES, find_parts
 from ..formats.detect import is_gguf
 from ..formats.gguf import SHARD_NAME
 from ..formats.onnx_variants import SUFFIX, find_data, find_variants
@@ -158,6 +158,10 @@ def _walk(folder: Path, *, depth: int, inside_model: bool, seen: set[tuple[int, 
     has_below = any(entry.name == "onnx" for entry in entries)
     graphs = [] if inside_model else list(_find_graphs(folder, files, has_below=has_below))
     yield from graphs
+    packages = [] if inside_model else [Path(entry.path) for entry in entries if entry.name.endswith(PACKAGE_SUFFIXES)]
+    if parts := find_parts(packages, [path.name for path in files]):
+        yield Find(folder, (*files, *(Path(entry.path) for part in parts for entry in _scan(part) if _is_there(entry.is_file))))
+        inside_model = True
     is_model = not inside_model and _has_shape_of_model(folder, files, with_graphs=not graphs)
     if is_model:
         yield Find(folder, tuple(files))
