@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from itertools import takewhile
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -31,19 +32,44 @@ _CARD_LINE = re.compile(r"(?:\s*-|pipeline_tag:)\s*[\"']?([\w-]+)[\"']?\s*", re.
 LARGEST_JSON_BYTES = 32 * 1024 * 1024
 
 
+T = TypeVar("T")
+
+
+class _Index(msgspec.Struct):
+    """What names the file of each tensor."""
+
+    weight_map: dict[str, str] = {}
+
+
+class _TokenizerSettings(msgspec.Struct):
+    """What is asked of a tokenizer_config.json; most of such a file are tokens with their properties."""
+
+    chat_template: msgspec.Raw = msgspec.Raw(b"null")
+
+
 def read_json(path: Path) -> Mapping[str, object] | None:
     """Reads a JSON object; None where there is no such file.
 
     Raises:
         FormatError: the file cannot be read, or is something else.
     """
+    return _read(path, dict[str, object])
+
+
+def _read(path: Path, kind: type[T]) -> T | None:
     try:
-        if not path.is_file():
-            return None
-        if path.stat().st_size > LARGEST_JSON_BYTES:
-            raise FormatError(path, "it is far too large for what it should be")
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, object])
-    except (OSError, msgspec.MsgspecError) as error:
+        with path.open("rb", buffering=0) as file:
+            is_large = os.fstat(file.fileno()).st_size > LARGEST_JSON_BYTES
+            text = b"" if is_large else file.read()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except OSError as error:
+        raise FormatError(path, f"cannot be read: {error}") from error
+    if is_large:
+        raise FormatError(path, "it is far too large for what it should be")
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.MsgspecError as error:
         raise FormatError(path, f"cannot be read: {error}") from error
 
 
@@ -53,11 +79,10 @@ def check_index(folder: Path, name: str) -> frozenset[str]:
     Raises:
         FormatError: one of them is missing.
     """
-    index = read_json(folder / name)
-    listed = index.get("weight_map") if index is not None else None
-    if not isinstance(listed, dict):
+    index = _read(folder / name, _Index)
+    if index is None:
         return frozenset()
-    wanted = {str(part) for part in msgspec.convert(listed, dict[str, object]).values()}
+    wanted = set(index.weight_map.values())
     missing = sorted(part for part in wanted if not (folder / part).is_file())
     if missing:
         raise FormatError(folder, f"{len(missing)} of its {len(wanted)} parts are missing, as {missing[0]}")
@@ -158,7 +183,7 @@ def _has_chat_template(folder: Path) -> bool | None:
     if any((folder / name).exists() for name in ("chat_template.jinja", "chat_template.json", "additional_chat_templates")):
         return True
     try:
-        settings = read_json(folder / "tokenizer_config.json")
+        settings = _read(folder / "tokenizer_config.json", _TokenizerSettings)
     except FormatError:
         return None
-    return None if settings is None else bool(settings.get("chat_template"))
+    return None if settings is None else bytes(settings.chat_template) not in (b"null", b'""', b"[]", b"{}")

@@ -29,6 +29,8 @@ PLACING_SUFFIX = ".placing"
 DEEPEST = 8
 _HALF_SUFFIXES = {".part", ".partial", ".incomplete", ".download", ".crdownload", ".tmp", ".new"}
 _WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth"}
+_NEVER_GGUF = _HALF_SUFFIXES | _WEIGHT_SUFFIXES | {SUFFIX, ".json", ".txt", ".md", ".jinja", ".model", ".py"}
+"""Other files may be GGUF by their bytes, whatever their name."""
 _PROJECTOR = re.compile(r"(^|[-_.])mmproj([-_.]|$)", re.IGNORECASE)
 
 
@@ -179,7 +181,7 @@ def _find_gguf(files: Sequence[Path]) -> Iterator[Find]:
     models: dict[str, list[Path]] = {}
     projectors: list[Path] = []
     for path in files:
-        if path.suffix.lower() in _HALF_SUFFIXES or not _may_be_gguf(path):
+        if not _may_be_gguf(path):
             continue
         if _PROJECTOR.search(path.stem):
             projectors.append(path)
@@ -191,9 +193,10 @@ def _find_gguf(files: Sequence[Path]) -> Iterator[Find]:
 
 
 def _may_be_gguf(path: Path) -> bool:
-    if path.suffix.lower() == ".gguf":
+    suffix = path.suffix.lower()
+    if suffix == ".gguf":
         return True
-    if path.suffix.lower() in _WEIGHT_SUFFIXES | {SUFFIX, ".json", ".txt", ".md", ".jinja", ".model", ".py"}:
+    if suffix in _NEVER_GGUF:
         return False
     try:
         return is_gguf(path)

@@ -181,6 +181,9 @@ def test_damaged_safetensors_are_refused(tmp_path: Path) -> None:
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model.safetensors", "b": "other.safetensors"}}')
     with pytest.raises(FormatError, match="1 of its 2 parts are missing, as other"):
         detect(folder)
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": 1}}')
+    with pytest.raises(FormatError, match=r"index\.json: cannot be read: Expected `str`, got `int`"):
+        detect(folder)
     (folder / "model.safetensors.index.json").write_text("{}")
     (folder / "config.json").write_text("{")
     with pytest.raises(FormatError, match=r"config\.json: cannot be read"):
