@@ -11,11 +11,9 @@ from pathlib import Path
 from ..errors import FormatError
 from .folder import read_json, to_header, total_bytes
 from .header import Header
-from .onnx_variants import choose_graph, find_variants, graph_files, model_folder, quantization_of, read_variant
+from .onnx_variants import GENAI, choose_graph, find_variants, graph_files, model_folder, quantization_of, read_variant
 from .protobuf import read_beginning, read_fields
 
-GENAI = "genai_config.json"
-"""Beside the graphs of onnxruntime-genai, which write keys and values behind the old ones."""
 _IR_VERSION, _GRAPH, _OPSET_IMPORT = 1, 7, 8
 
 

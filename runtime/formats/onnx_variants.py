@@ -18,6 +18,8 @@ from .header import Ability
 P = TypeVar("P", bound=PurePath)
 
 SUFFIX = ".onnx"
+GENAI = "genai_config.json"
+"""Beside the graphs of onnxruntime-genai, which write keys and values behind the old ones."""
 _VARIANT = re.compile(
     r"[-_.](?P<variant>q4f16|q4|q8|bnb4|int4|int8|uint8|quantized|fp16|fp32|bf16|q?u?int8_[a-z0-9_]+)$", re.IGNORECASE
 )

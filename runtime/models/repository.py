@@ -13,8 +13,8 @@ from ..formats.coreml import META, PACKAGE_SUFFIXES, choose_packages, find_parts
 from ..formats.folder import CARD
 from ..formats.gguf import SHARD_NAME
 from ..formats.header import Format
+from ..formats.onnx_variants import GENAI, find_data, find_variants, quantization_of
 from ..formats.onnx_variants import SUFFIX as GRAPH_SUFFIX
-from ..formats.onnx_variants import find_data, find_variants, quantization_of
 from .offer import NO_FACTS, Facts, HubFile, RemoteFile, total_size
 from .quantization import find_quantization
 
@@ -104,7 +104,7 @@ def _find_in_folder(place: str, folders: dict[str, list[RemoteFile]], facts: Fac
     graphs = _graphs(inside) if PurePosixPath(place).name != "onnx" else {}
     if not graphs:
         graphs = _graphs(folders.get(_join(place, "onnx"), []))
-    if graphs and (gate is not None or "genai_config.json" in names):
+    if graphs and (gate is not None or GENAI in names):
         for path, variant in find_variants(list(graphs)).items():
             graph, data = graphs[path]
             quantization = quantization_of(variant) or _guess_quantization(place)

@@ -16,7 +16,7 @@ from typing import Protocol
 from ..formats.coreml import PACKAGE_SUFFIXES, find_parts
 from ..formats.detect import is_gguf
 from ..formats.gguf import SHARD_NAME
-from ..formats.onnx_variants import SUFFIX, find_data, find_variants
+from ..formats.onnx_variants import GENAI, SUFFIX, find_data, find_variants
 from .model import StoreName
 
 log = logging.getLogger(__name__)
@@ -207,7 +207,7 @@ def _may_be_gguf(path: Path) -> bool:
 def _find_graphs(folder: Path, files: Sequence[Path], *, has_below: bool) -> Iterator[Find]:
     """Gives each ONNX graph of a folder that stands for the whole model, in whatever precision."""
     names = {path.name for path in files}
-    if "config.json" not in names or "genai_config.json" in names:
+    if "config.json" not in names or GENAI in names:
         return
     found = _scan(folder / "onnx") if has_below else []
     below = [Path(entry.path) for entry in found if _is_there(entry.is_file)]
