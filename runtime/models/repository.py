@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from ..formats.coreml import META, PACKAGE_SUFFIXES, choose_packages, find_parts, quantization_of_parts
-from ..formats.folder import CARD
+from ..formats.folder import CARD, INDEX_SUFFIX
 from ..formats.gguf import SHARD_NAME
 from ..formats.header import Format
 from ..formats.onnx_variants import GENAI, find_data, find_variants, quantization_of
@@ -93,7 +93,7 @@ def _find_in_folder(place: str, folders: dict[str, list[RemoteFile]], facts: Fac
         for form in _FORMS:
             weights = _weights(form, names)
             if weights:
-                index = [names[name] for name in (f"{_FORMS[form][0]}.index.json",) if name in names and len(weights) > 1]
+                index = [names[name] for name in (_FORMS[form][0] + INDEX_SUFFIX,) if name in names and len(weights) > 1]
                 rest = [file for file in beside if file is not gate]
                 kind, quantization = _tell_weights(form, place, facts)
                 if kind == "mlx" and facts.ability == "embedding" and "modules.json" not in names:
@@ -160,7 +160,7 @@ def _guess_quantization(name: str) -> str | None:
 def _weights(form: str, names: dict[str, RemoteFile]) -> list[RemoteFile]:
     """Chooses a folder's weights in one form: whole sets of shards before single files, each weight once."""
     plain, suffix = _FORMS[form]
-    index = f"{plain}.index.json" in names
+    index = plain + INDEX_SUFFIX in names
     stem = plain.removesuffix(suffix)
     shards = [name for name in names if (match := _SHARD.fullmatch(name)) and match["stem"] == stem and name.endswith(suffix)]
     if index or plain not in names:
