@@ -29,6 +29,8 @@ CARD = "README.md"
 _CARD_BYTES = 16 * 1024
 """As much of a card is read as its head may take: lists of languages stand there too."""
 _CARD_LINE = re.compile(r"(?:\s*-|pipeline_tag:)\s*[\"']?([\w-]+)[\"']?\s*", re.ASCII)
+PIPELINE = "model_index.json"
+"""Of a pipeline that makes pictures, whose folders look like language models."""
 INDEX_SUFFIX = ".index.json"
 """Behind the name that weights in one file would have: lists which file of several each tensor is in."""
 LARGEST_JSON_BYTES = 32 * 1024 * 1024

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from ..formats.coreml import META, PACKAGE_SUFFIXES, choose_packages, find_parts, quantization_of_parts
-from ..formats.folder import CARD, INDEX_SUFFIX
+from ..formats.folder import CARD, INDEX_SUFFIX, PIPELINE
 from ..formats.gguf import SHARD_NAME
 from ..formats.header import Format
 from ..formats.onnx_variants import GENAI, find_data, find_variants, quantization_of
@@ -36,7 +36,7 @@ _FORMS = {"safetensors": ("model.safetensors", ".safetensors"), "pytorch": ("pyt
 def find_models(files: Sequence[RemoteFile], facts: Facts = NO_FACTS) -> tuple[HubFile, ...]:
     """Lists the models of a repository, each whole: sets with a missing part are none."""
     models = list(_find_gguf(files))
-    if all(PurePosixPath(file.path).name != "model_index.json" for file in files):
+    if all(PurePosixPath(file.path).name != PIPELINE for file in files):
         # A pipeline that makes pictures has folders that look like language models.
         folders = _by_folder(files)
         packages = _packages(folders)
@@ -50,7 +50,7 @@ def find_models(files: Sequence[RemoteFile], facts: Facts = NO_FACTS) -> tuple[H
 def explain_nothing(files: Sequence[RemoteFile]) -> str:
     """Says in words what a repository is that offers no model."""
     names = {PurePosixPath(file.path).name for file in files}
-    if "model_index.json" in names:
+    if PIPELINE in names:
         return "is a pipeline that makes pictures, which is not served"
     if "adapter_config.json" in names:
         return "holds an adapter for a model, not a model"

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from ..formats.coreml import PACKAGE_SUFFIXES, find_parts
 from ..formats.detect import is_gguf
+from ..formats.folder import PIPELINE
 from ..formats.gguf import SHARD_NAME
 from ..formats.onnx_variants import GENAI, SUFFIX, find_data, find_variants
 from .model import StoreName
@@ -156,7 +157,7 @@ def _walk(folder: Path, *, depth: int, inside_model: bool, seen: set[tuple[int, 
     files = [Path(entry.path) for entry in entries if _is_there(entry.is_file)]
     yield from _find_gguf(files)
     # A pipeline that makes pictures has folders that look like language models.
-    inside_model = inside_model or any(path.name == "model_index.json" for path in files)
+    inside_model = inside_model or any(path.name == PIPELINE for path in files)
     has_below = any(entry.name == "onnx" for entry in entries)
     graphs = [] if inside_model else list(_find_graphs(folder, files, has_below=has_below))
     yield from graphs
