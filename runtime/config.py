@@ -149,7 +149,7 @@ class HardwareOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     ncpu: Annotated[int, Meta(ge=1, le=4096)] | None = None
     gpu_cores: Annotated[int, Meta(ge=1, le=4096)] | None = None
     memory_bytes: Annotated[int, Meta(ge=1 << 28)] | None = None
-    bandwidth_gbs: Annotated[float, Meta(gt=0)] | None = None
+    bandwidth_gbs: Annotated[float, Meta(gt=0, le=100_000)] | None = None
     working_set_bytes: Annotated[int, Meta(ge=1 << 28)] | None = None
     max_buffer_bytes: Annotated[int, Meta(ge=1 << 28)] | None = None
     macos: str | None = None

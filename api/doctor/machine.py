@@ -20,6 +20,7 @@ from ...hw.override import to_override
 from ...hw.probes.choose import choose_probe
 from ...runtime.config import Config
 from ...runtime.home import Home
+from ...runtime.loopback import is_loopback
 from ...runtime.opening import models_folder, open_registry
 from ...runtime.tuning.prefix_room import prefix_folder
 from ..ports import find_holder
@@ -33,7 +34,6 @@ _IMPORT_S = 60.0
 _SAMPLE_S = 0.2
 _USUAL = ((11434, "Ollama's clients"), (1234, "LM Studio's clients"))
 _ENGINES = (("llama_cpp", "GGUF"), ("mlx_lm", "MLX"), ("onnxruntime", "ONNX"), ("torch", "PyTorch"), ("coremltools", "Core ML"))
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def examine_machine(config: Config, home: Home, environment: Mapping[str, str], *, ours: Sequence[int]) -> Iterator[Check]:
@@ -85,7 +85,7 @@ def _is_answered(port: int) -> bool:
 
 def _access(config: Config) -> Check:
     server = config.server
-    if server.host not in _LOOPBACK and len(server.api_key) < SHORT_KEY:
+    if not is_loopback(server.host) and len(server.api_key) < SHORT_KEY:
         found = "a short key" if server.api_key else "no key"
         change = f"Set server.api_key to {SHORT_KEY} characters or more, or server.host to 127.0.0.1."
         return _check("access", "fail", f"others reach {server.host} with {found}", change)

@@ -16,19 +16,21 @@ _TORCH_TABLES: dict[Ability, str] = {
     "rerank": "\nMODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES = ",
 }
 _TORCH_ENTRY = re.compile(r'\("([^"]+)", "')
+_MLX_STATES = re.compile(r"self\.(?:model|language_model)(?:\.model)?\(")
+"""How mlx-lm's models call what they have within."""
 _SHARED_SUFFIXES = (".so", ".dylib", ".dll")
 
 
-@cache
 def mlx_knows(architecture: str) -> bool:
     """Whether mlx-lm has a model of this type."""
-    package = _folder("mlx_lm")
-    if package is None:
-        return False
-    if (package / "models" / f"{architecture}.py").is_file():
-        return True
-    # Some types share another one's code; mlx-lm lists them in one table.
-    return f'"{architecture}":' in (package / "utils.py").read_text(encoding="utf-8")
+    return _mlx_code(architecture) is not None
+
+
+@cache
+def mlx_gives_states(architecture: str) -> bool:
+    """Whether mlx-lm's model of this type has an inner half that gives states, apart from what scores tokens."""
+    code = _mlx_code(architecture)
+    return code is not None and _MLX_STATES.search(code.read_text(encoding="utf-8")) is not None
 
 
 def torch_knows(architecture: str, ability: Ability) -> bool:
@@ -68,6 +70,21 @@ def _torch_names(ability: Ability) -> frozenset[str]:
         return frozenset()
     table = path.read_text(encoding="utf-8").partition(_TORCH_TABLES[ability])[2].partition("\n)\n")[0]
     return frozenset(_TORCH_ENTRY.findall(table))
+
+
+@cache
+def _mlx_code(architecture: str) -> Path | None:
+    """The file with mlx-lm's model of a type; None where it has none."""
+    package = _folder("mlx_lm")
+    if package is None:
+        return None
+    code = package / "models" / f"{architecture}.py"
+    if not code.is_file():
+        # Some types share another one's code; mlx-lm lists them in one table.
+        table = (package / "utils.py").read_text(encoding="utf-8")
+        shared = re.search(rf'"{re.escape(architecture)}": "([^"]+)"', table)
+        code = package / "models" / f"{shared[1] if shared else architecture}.py"
+    return code if code.is_file() else None
 
 
 @cache

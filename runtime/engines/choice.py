@@ -11,15 +11,17 @@ from typing import Literal
 
 from ..formats.header import Format, Header
 from ..formats.onnx_variants import rank_precision
-from .architectures import llama_knows, mlx_knows, nearest, torch_knows
+from .architectures import llama_knows, mlx_gives_states, mlx_knows, nearest, torch_knows
 
 EngineName = Literal[
-    "llama", "llama-embedding", "mlx", "torch", "torch-embedding", "onnx", "onnx-embedding", "coreml", "echo", "scripted"
-]
+    "llama", "llama-embedding", "mlx", "mlx-embedding", "torch", "torch-embedding", "onnx", "onnx-embedding", "coreml", "echo",
+    "scripted",
+]  # fmt: skip
 """The worker's backends, by the names it is started with."""
 
 SLOWEST_FIRST: tuple[EngineName, ...] = (
-    "coreml", "torch", "torch-embedding", "mlx", "llama", "llama-embedding", "onnx", "onnx-embedding", "scripted", "echo"
+    "coreml", "torch", "torch-embedding", "mlx", "mlx-embedding", "llama", "llama-embedding", "onnx", "onnx-embedding",
+    "scripted", "echo",
 )  # fmt: skip
 """By how long their libraries take to import: from several seconds to nothing."""
 _PRECISIONS = 100
@@ -64,6 +66,9 @@ def choose_engine(header: Header, prefer: Preference = "auto") -> EngineChoice:
     if header.made_for is not None:
         words = f"its files are laid out for {header.made_for}. Download it in the layout of Hugging Face transformers."
         return EngineChoice(None, words)
+    if header.format == "mlx" and (words := _problem_of_kind(header)) is not None:
+        # No library that could be installed would change that.
+        return EngineChoice(None, words)
     problems: list[str] = []
     for way in _ways(header, prefer):
         problem = _missing(way) or way.problem(header)
@@ -104,12 +109,11 @@ def _ways(header: Header, prefer: Preference) -> Iterator[_Way]:
             name: EngineName = "llama" if header.ability == "text" else "llama-embedding"
             yield _Way(name, "llama.cpp", ("llama_cpp",), "", _problem_of_gguf, "GGUF files are llama.cpp's own")
         case "mlx":
-            yield _mlx("MLX folders are MLX's own")
-        case "safetensors" | "pytorch" if header.ability != "text":
-            reason = f"torch computes models for {header.ability}"
-            yield _Way("torch-embedding", "torch", ("torch", "transformers"), "torch", _problem_of_encoder, reason)
+            yield _mlx("MLX folders are MLX's own", header)
+        case "safetensors" | "pytorch" if header.ability != "text" and _problem_of_kind(header) is not None:
+            yield _torch(f"torch computes models for {header.ability}", header)
         case "safetensors" | "pytorch":
-            yield from _either(kind, prefer)
+            yield from _either(header, prefer)
         case "onnx" if header.ability != "text":
             reason = "ONNX graphs are ONNX Runtime's own"
             yield _Way("onnx-embedding", "ONNX Runtime", ("onnxruntime",), "onnx", lambda _: None, reason)
@@ -121,25 +125,27 @@ def _ways(header: Header, prefer: Preference) -> Iterator[_Way]:
             return
 
 
-def _either(kind: Format, prefer: Preference) -> Iterator[_Way]:
+def _either(header: Header, prefer: Preference) -> Iterator[_Way]:
     """Gives MLX and torch: on a GPU MLX is several times faster, and so is torch on a CPU."""
     asked = "as the settings say"
     on_gpu = sys.platform == "darwin"
-    mlx = "MLX computes SafeTensors as they are" if kind == "safetensors" else "MLX computes a checkpoint's weights"
+    mlx = "MLX computes SafeTensors as they are" if header.format == "safetensors" else "MLX computes a checkpoint's weights"
     if prefer == "mlx" or (prefer == "auto" and on_gpu):
-        yield _mlx(f"{mlx}, {asked if prefer == 'mlx' else 'on the GPU'}")
-        yield _torch("torch takes what MLX lacks")
+        yield _mlx(f"{mlx}, {asked if prefer == 'mlx' else 'on the GPU'}", header)
+        yield _torch("torch takes what MLX lacks", header)
         return
-    yield _torch(f"torch, {asked}" if prefer == "torch" else "on a CPU torch is faster than MLX")
-    yield _mlx(mlx)
+    yield _torch(f"torch, {asked}" if prefer == "torch" else "on a CPU torch is faster than MLX", header)
+    yield _mlx(mlx, header)
 
 
-def _mlx(reason: str) -> _Way:
-    return _Way("mlx", "MLX", ("mlx_lm", "mlx"), "mlx", _problem_of_mlx, reason)
+def _mlx(reason: str, header: Header) -> _Way:
+    name: EngineName = "mlx" if header.ability == "text" else "mlx-embedding"
+    return _Way(name, "MLX", ("mlx_lm", "mlx"), "mlx", _problem_of_mlx, reason)
 
 
-def _torch(reason: str) -> _Way:
-    return _Way("torch", "torch", ("torch", "transformers"), "torch", _problem_of_torch, reason)
+def _torch(reason: str, header: Header) -> _Way:
+    name: EngineName = "torch" if header.ability == "text" else "torch-embedding"
+    return _Way(name, "torch", ("torch", "transformers"), "torch", _problem_of_torch, reason)
 
 
 def _missing(way: _Way) -> str | None:
@@ -169,21 +175,28 @@ def _problem_of_gguf(header: Header) -> str | None:
     return None
 
 
+def _problem_of_kind(header: Header) -> str | None:
+    """Says which kind of a model mlx-lm never computes; None where it may."""
+    if header.ability == "text" or (header.ability == "embedding" and not header.sees_ahead):
+        return None
+    what = "that score documents" if header.ability == "rerank" else "whose tokens see those behind them, as encoders' do"
+    return (
+        f"mlx-lm computes no models {what}. A copy of it in plain SafeTensors or in PyTorch runs on torch, one in GGUF on "
+        "llama.cpp, one in ONNX on ONNX Runtime."
+    )
+
+
 def _problem_of_mlx(header: Header) -> str | None:
-    problem = _writes_text(header)
-    if problem is None and header.architecture is not None and not mlx_knows(header.architecture):
+    if (problem := _problem_of_kind(header)) is not None or header.architecture is None:
+        return problem
+    if not mlx_knows(header.architecture):
         return _unknown(header.architecture, "mlx-lm")
-    return problem
+    if header.ability != "text" and not mlx_gives_states(header.architecture):
+        return f"mlx-lm gives scores of tokens for the architecture '{header.architecture}', but no vectors."
+    return None
 
 
 def _problem_of_torch(header: Header) -> str | None:
-    problem = _writes_text(header)
-    if problem is None and header.architecture is not None and not torch_knows(header.architecture, "text"):
-        return _unknown(header.architecture, "transformers")
-    return problem
-
-
-def _problem_of_encoder(header: Header) -> str | None:
     if header.architecture is not None and not torch_knows(header.architecture, header.ability):
         return _unknown(header.architecture, "transformers")
     return None

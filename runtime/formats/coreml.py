@@ -5,7 +5,8 @@ Source: https://apple.github.io/coremltools/mlmodel/Format/Model.html
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePath
 from typing import TypeVar
 
@@ -18,6 +19,9 @@ P = TypeVar("P", bound=PurePath)
 
 PACKAGE_SUFFIXES = (".mlpackage", ".mlmodelc")
 """Of folders: a package, and a compiled model."""
+META = "meta.yaml"
+"""Beside packages that are parts of one model, as ANEMLL has them: embeddings, layers and head apart."""
+_LAYERS = re.compile(r"_FFN.*_lut(?P<bits>[1-8])(?!\d)", re.IGNORECASE)
 _SPECIFICATION_VERSION, _DESCRIPTION, _FIRST_KIND = 1, 2, 200
 
 
@@ -47,7 +51,24 @@ def choose_packages(models: Sequence[P]) -> list[P]:
     return [one for one in models if one.suffix == ".mlpackage" or one.with_suffix(".mlpackage") not in models]
 
 
+def find_parts(packages: Sequence[P], beside: Collection[str]) -> list[P]:
+    """Gives those of a folder's packages that are parts of one model; none where each is a model of its own.
+
+    Args:
+        packages: the folder's.
+        beside: the names of its files.
+    """
+    chosen = choose_packages(packages)
+    return chosen if META in beside and len(chosen) > 1 else []
+
+
 def read_coreml(path: Path) -> Header:
     """Reads what is cheap of a Core ML model: its size."""
     files = [path] if path.is_file() else [inner for inner in path.rglob("*") if inner.is_file()]
     return Header(format="coreml", size_bytes=sum(file.stat().st_size for file in files))
+
+
+def quantization_of_parts(packages: Sequence[PurePath]) -> str | None:
+    """Reads off the names of a model's parts how many bits the weights of its layers have: "lut6" is a table of 64 numbers."""
+    layers = [match["bits"] for package in packages if (match := _LAYERS.search(package.name)) is not None]
+    return f"{layers[0]}-bit" if layers else None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import FormatError
-from .coreml import is_coreml_file, is_coreml_folder, read_coreml
+from .coreml import choose_packages, is_coreml_file, is_coreml_folder, quantization_of_parts, read_coreml
 from .folder import read_json
 from .gguf import read_gguf
 from .gguf_part import MAGIC
@@ -81,8 +81,9 @@ def _detect_folder(folder: Path) -> Header | None:
         return read_onnx(folder, graphs)
     for graph in graphs:
         check_onnx(graph)
-    packages = sorted(path for path in folder.iterdir() if path.is_dir() and is_coreml_folder(path))
-    if packages:
-        headers = [read_coreml(package) for package in packages]
-        return replace(headers[0], size_bytes=sum(header.size_bytes for header in headers), shards=len(packages))
-    return None
+    packages = choose_packages(sorted(path for path in folder.iterdir() if path.is_dir() and is_coreml_folder(path)))
+    if not packages:
+        return None
+    headers = [read_coreml(package) for package in packages]
+    size_bytes, quantization = sum(header.size_bytes for header in headers), quantization_of_parts(packages)
+    return replace(headers[0], size_bytes=size_bytes, quantization=quantization, shards=len(packages))

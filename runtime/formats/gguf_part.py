@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from struct import Struct
-from typing import Literal, cast
+from typing import Literal
 
 from ..errors import FormatError
 from .ggml_types import TENSOR_TYPES
@@ -149,7 +149,7 @@ def parse_part(file: ByteStream, path: Path, size_bytes: int) -> GgufPart:
 class _Table:
     """What the tensor table says."""
 
-    names: set[str]
+    has_rope_factors: bool
     parameters: int
     bytes_by_type: Mapping[str, int]
     data_bytes: int
@@ -221,14 +221,11 @@ class _Parser:
             bytes_by_type=table.bytes_by_type,
             groups=table.groups,
             fills_gaps=self._fills_gaps or not _GAP_KEYS.isdisjoint(metadata),
-            has_rope_factors=any(LONG_ROPE in name for name in table.names),
+            has_rope_factors=table.has_rope_factors,
         )
 
     def _read_text(self, limit: int, what: str) -> str:
-        length = self._reader.read_number(self._count)
-        if length > limit:
-            raise self._reader.fail(f"{what} is {length:,} bytes long")
-        return self._reader.read_bytes(length).decode("utf-8", "replace")
+        return self._reader.read_sized(self._count, limit, what).decode("utf-8", "replace")
 
     def _read_value(self, kind: int, key: str) -> Value:
         reader = self._reader
@@ -267,6 +264,7 @@ class _Parser:
     def _read_tensors(self, count: int) -> _Table:
         reader = self._reader
         names: set[str] = set()
+        has_rope_factors = False
         sizes: dict[str, int] = {}
         parameters = data_bytes = 0
         groups: dict[GroupName, Weights] = {}
@@ -275,10 +273,11 @@ class _Parser:
             if name in names:
                 raise reader.fail(f"the tensor '{_shown(name)}' comes twice")
             names.add(name)
-            dimensions = reader.read_number(self._u32)
-            if dimensions > MOST_DIMENSIONS:
-                raise reader.fail(f"the tensor '{_shown(name)}' has {dimensions:,} dimensions")
-            *extents, number, offset = cast("tuple[int, ...]", reader.read_values(self._places[dimensions]))
+            has_rope_factors = has_rope_factors or LONG_ROPE in name
+            place = reader.read_counted(self._u32, self._places)
+            if place is None:
+                raise reader.fail(f"the tensor '{_shown(name)}' has more than {MOST_DIMENSIONS} dimensions")
+            *extents, number, offset = place
             elements, row = prod(extents), extents[0] if extents else 1
             kind = TENSOR_TYPES.get(number)
             if kind is not None and row % kind.block_size:
@@ -294,7 +293,7 @@ class _Parser:
             if (group := _group(name)) is not None:
                 known = groups.get(group, Weights())
                 groups[group] = Weights(known.parameters + elements, known.size_bytes + size)
-        return _Table(names, parameters, sizes, data_bytes, groups)
+        return _Table(has_rope_factors, parameters, sizes, data_bytes, groups)
 
 
 def _group(tensor: str) -> GroupName | None:

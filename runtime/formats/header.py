@@ -85,3 +85,5 @@ class Header:
     """Whose own layout its files have, where no engine here reads that, as "Meta's llama"."""
     ability: Ability = "text"
     """Which of the three; formats that are not served yet do not say."""
+    sees_ahead: bool = False
+    """True where a token sees those behind it too, as in encoders, by what config.json says."""

@@ -9,13 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import FormatError
-from .folder import read_json, tell_ability, to_header, total_bytes
+from .folder import read_json, to_header, total_bytes
 from .header import Header
-from .onnx_variants import choose_graph, find_variants, graph_files, model_folder, quantization_of, read_variant
+from .onnx_variants import GENAI, choose_graph, find_variants, graph_files, model_folder, quantization_of, read_variant
 from .protobuf import read_beginning, read_fields
 
-GENAI = "genai_config.json"
-"""Beside the graphs of onnxruntime-genai, which write keys and values behind the old ones."""
 _IR_VERSION, _GRAPH, _OPSET_IMPORT = 1, 7, 8
 
 
@@ -51,16 +49,23 @@ def check_onnx(path: Path) -> None:
 def read_onnx(folder: Path, graphs: list[Path]) -> Header:
     """Reads what a folder with ONNX graphs says of itself; of several precisions the one that suits this machine."""
     variants = find_variants(graphs)
-    if not variants:
-        files = {path for graph in graphs for path in graph_files(graph)}
-        return to_header(folder, "onnx", read_json(folder / "config.json") or {}, total_bytes(files))
-    ability = tell_ability(read_json(folder / "config.json") or {}, has_stages=(folder / "modules.json").is_file())
-    return read_graph_header(choose_graph(variants, ability))
+    place = model_folder(graphs[0]) if variants else folder
+    header = to_header(place, "onnx", read_json(place / "config.json") or {}, 0)
+    if variants:
+        return _of_graph(header, place, choose_graph(variants, header.ability))
+    return replace(header, size_bytes=total_bytes({path for graph in graphs for path in graph_files(graph)}))
 
 
 def read_graph_header(graph: Path) -> Header:
     """Reads what a graph's name and the folder around it say of the model; its size is that of the graph and its data."""
     folder = model_folder(graph)
-    header = to_header(folder, "onnx", read_json(folder / "config.json") or {}, total_bytes(graph_files(graph)))
-    in_place = (folder / GENAI).is_file()
-    return replace(header, quantization=quantization_of(read_variant(graph.stem)[1]), kv_in_place=in_place)
+    return _of_graph(to_header(folder, "onnx", read_json(folder / "config.json") or {}, 0), folder, graph)
+
+
+def _of_graph(header: Header, folder: Path, graph: Path) -> Header:
+    return replace(
+        header,
+        size_bytes=total_bytes(graph_files(graph)),
+        quantization=quantization_of(read_variant(graph.stem)[1]),
+        kv_in_place=(folder / GENAI).is_file(),
+    )

@@ -7,6 +7,7 @@ https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePath
@@ -17,6 +18,8 @@ from .header import Ability
 P = TypeVar("P", bound=PurePath)
 
 SUFFIX = ".onnx"
+GENAI = "genai_config.json"
+"""Beside the graphs of onnxruntime-genai, which write keys and values behind the old ones."""
 _VARIANT = re.compile(
     r"[-_.](?P<variant>q4f16|q4|q8|bnb4|int4|int8|uint8|quantized|fp16|fp32|bf16|q?u?int8_[a-z0-9_]+)$", re.IGNORECASE
 )
@@ -72,7 +75,17 @@ def choose_graph(variants: dict[Path, str], ability: Ability) -> Path:
 
 def list_graphs(folder: Path) -> list[Path]:
     """Lists a model folder's graphs, those in its folder `onnx` before those in itself."""
-    return [graph for place in (folder / "onnx", folder) for graph in sorted(place.glob(f"*{SUFFIX}")) if graph.is_file()]
+    below = [folder / "onnx" / name for name in list_files(folder / "onnx") if name.endswith(SUFFIX)]
+    return below + [folder / name for name in list_files(folder) if name.endswith(SUFFIX)]
+
+
+def list_files(folder: Path) -> list[str]:
+    """Lists the names of a folder's files; none where there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if entry.is_file())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def model_folder(graph: Path) -> Path:
@@ -82,8 +95,7 @@ def model_folder(graph: Path) -> Path:
 
 def graph_files(graph: Path) -> list[Path]:
     """Lists a graph and the data that belongs to it."""
-    names = [path.name for path in sorted(graph.parent.iterdir()) if path.is_file()]
-    return [graph, *(graph.with_name(name) for name in find_data(graph.name, names))]
+    return [graph, *(graph.with_name(name) for name in find_data(graph.name, list_files(graph.parent)))]
 
 
 def find_data(graph: str, names: Collection[str]) -> list[str]:

@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import FormatError
-from .folder import check_index, read_json, to_header, total_bytes
+from .folder import INDEX_SUFFIX, check_index, read_json, to_header, total_bytes
 from .header import Header
 from .zip_contents import read_contents
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
-INDEX_NAME = "pytorch_model.bin.index.json"
+INDEX_NAME = f"pytorch_model.bin{INDEX_SUFFIX}"
 SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt"})
 _CONSOLIDATED = re.compile(r"consolidated\.\d\d\.pth")
 _TYPES = {"float32": ("F32", 4), "float16": ("F16", 2), "bfloat16": ("BF16", 2), "float64": ("F64", 8)}

@@ -95,6 +95,38 @@ class ByteReader:
         self._at += count
         return self._window[start : self._at]
 
+    def read_sized(self, length: Struct, most: int, what: str) -> bytes:
+        """Reads bytes that have their number before them; raises FormatError where that is too large or the file ends first.
+
+        A header has thousands of them, so this and `read_counted` ask nobody else while the window has what is asked for.
+        """
+        if len(self._window) - self._at < length.size:
+            self._need(length.size)
+        count: int = length.unpack_from(self._window, self._at)[0]
+        self._at += length.size
+        if count > most:
+            raise self.fail(f"{what} is {count:,} bytes long")
+        if len(self._window) - self._at < count:
+            self._need(count)
+        start = self._at
+        self._at += count
+        return self._window[start : self._at]
+
+    def read_counted(self, count: Struct, layouts: Sequence[Struct]) -> tuple[int, ...] | None:
+        """Reads a number, and the values whose layout stands at its place; None where there is no such layout."""
+        if len(self._window) - self._at < count.size:
+            self._need(count.size)
+        number: int = count.unpack_from(self._window, self._at)[0]
+        self._at += count.size
+        if number >= len(layouts):
+            return None
+        layout = layouts[number]
+        if len(self._window) - self._at < layout.size:
+            self._need(layout.size)
+        values = layout.unpack_from(self._window, self._at)
+        self._at += layout.size
+        return values
+
     def skip(self, count: int) -> None:
         """Passes over so many bytes without reading those outside the window."""
         if count > self.remaining_bytes:

@@ -14,12 +14,12 @@ import msgspec
 
 from ..errors import FormatError
 from .config_weights import count_weights
-from .folder import check_index, read_json, to_header, total_bytes
+from .folder import INDEX_SUFFIX, check_index, read_json, to_header, total_bytes
 from .header import Format, Header
 
 LARGEST_TABLE_BYTES = 100_000_000
 """The limit that the format's own library sets."""
-INDEX_NAME = "model.safetensors.index.json"
+INDEX_NAME = f"model.safetensors{INDEX_SUFFIX}"
 _CONSOLIDATED = "consolidated"
 _METADATA = "__metadata__"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from ..formats.folder import tell_ability
+from ..formats.folder import VECTOR_TAGS, tell_ability
 from ..formats.header import Format
 from .hub_choice import Rank, sort_files
 from .hub_errors import to_download_error
@@ -151,6 +151,8 @@ def _facts(info: ModelInfo) -> Facts:
     kind = config.get("model_type") or cast("Mapping[str, object]", info.gguf or {}).get("architecture")
     is_mlx = info.library_name == "mlx" or "mlx" in (info.tags or ())
     has_stages = any(sibling.rfilename == "modules.json" for sibling in info.siblings or ())
+    # As the folder will say once it is here.
+    has_stages = has_stages or (is_mlx and not VECTOR_TAGS.isdisjoint(info.tags or ()))
     return Facts(
         architecture=kind if isinstance(kind, str) else None,
         library="mlx" if is_mlx else info.library_name,

@@ -26,7 +26,7 @@ class HubFile:
     """One model of a repository that can be pulled: a file, a set of shards, or a folder's files in one format."""
 
     name: str
-    """Its path in the repository; of several files that of the first with weights."""
+    """Its path in the repository; of several files that of the first with weights, of Core ML in parts that of meta.yaml."""
     size_bytes: int | None
     """Of all files together."""
     quantization: str | None

@@ -248,7 +248,7 @@ def _guess_format(find: Find) -> Format:
     """What a damaged model was meant to be."""
     if find.path.is_file():
         return "onnx" if find.path.suffix == SUFFIX else "gguf"
-    if find.path.suffix in PACKAGE_SUFFIXES:
+    if any(file.parent.suffix in PACKAGE_SUFFIXES for file in find.files):
         return "coreml"
     suffixes = {file.suffix for file in find.files}
     return "safetensors" if ".safetensors" in suffixes else "pytorch" if suffixes & SUFFIXES else "onnx"

@@ -9,11 +9,12 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from ..formats.coreml import PACKAGE_SUFFIXES, choose_packages
+from ..formats.coreml import META, PACKAGE_SUFFIXES, choose_packages, find_parts, quantization_of_parts
+from ..formats.folder import CARD, INDEX_SUFFIX, PIPELINE
 from ..formats.gguf import SHARD_NAME
 from ..formats.header import Format
+from ..formats.onnx_variants import GENAI, find_data, find_variants, quantization_of
 from ..formats.onnx_variants import SUFFIX as GRAPH_SUFFIX
-from ..formats.onnx_variants import find_data, find_variants, quantization_of
 from .offer import NO_FACTS, Facts, HubFile, RemoteFile, total_size
 from .quantization import find_quantization
 
@@ -35,7 +36,7 @@ _FORMS = {"safetensors": ("model.safetensors", ".safetensors"), "pytorch": ("pyt
 def find_models(files: Sequence[RemoteFile], facts: Facts = NO_FACTS) -> tuple[HubFile, ...]:
     """Lists the models of a repository, each whole: sets with a missing part are none."""
     models = list(_find_gguf(files))
-    if all(PurePosixPath(file.path).name != "model_index.json" for file in files):
+    if all(PurePosixPath(file.path).name != PIPELINE for file in files):
         # A pipeline that makes pictures has folders that look like language models.
         folders = _by_folder(files)
         packages = _packages(folders)
@@ -49,7 +50,7 @@ def find_models(files: Sequence[RemoteFile], facts: Facts = NO_FACTS) -> tuple[H
 def explain_nothing(files: Sequence[RemoteFile]) -> str:
     """Says in words what a repository is that offers no model."""
     names = {PurePosixPath(file.path).name for file in files}
-    if "model_index.json" in names:
+    if PIPELINE in names:
         return "is a pipeline that makes pictures, which is not served"
     if "adapter_config.json" in names:
         return "holds an adapter for a model, not a model"
@@ -92,15 +93,18 @@ def _find_in_folder(place: str, folders: dict[str, list[RemoteFile]], facts: Fac
         for form in _FORMS:
             weights = _weights(form, names)
             if weights:
-                index = [names[name] for name in (f"{_FORMS[form][0]}.index.json",) if name in names and len(weights) > 1]
+                index = [names[name] for name in (_FORMS[form][0] + INDEX_SUFFIX,) if name in names and len(weights) > 1]
                 rest = [file for file in beside if file is not gate]
                 kind, quantization = _tell_weights(form, place, facts)
+                if kind == "mlx" and facts.ability == "embedding" and "modules.json" not in names:
+                    # Where the stages are missing, the card alone says what the model is for.
+                    rest += [names[CARD]] if CARD in names else []
                 parts = (gate, *weights, *rest, *_stages(place, folders, _FORMS[form][1]), *index)
                 yield _offer(kind, weights[0].path, parts, quantization, place, facts)
     graphs = _graphs(inside) if PurePosixPath(place).name != "onnx" else {}
     if not graphs:
         graphs = _graphs(folders.get(_join(place, "onnx"), []))
-    if graphs and (gate is not None or "genai_config.json" in names):
+    if graphs and (gate is not None or GENAI in names):
         for path, variant in find_variants(list(graphs)).items():
             graph, data = graphs[path]
             quantization = quantization_of(variant) or _guess_quantization(place)
@@ -112,16 +116,18 @@ def _find_packages(
     place: str, folders: dict[str, list[RemoteFile]], packages: dict[str, list[RemoteFile]], facts: Facts
 ) -> Iterator[HubFile]:
     """Finds Core ML models: each package, or all of a folder where a file says that they are parts of one."""
-    meta = next((file for file in folders.get(place, []) if _name(file) == "meta.yaml"), None)
+    names = {_name(file): file for file in folders.get(place, [])}
     # A tokenizer may lie one folder up.
     beside = _beside(place, folders) or (_beside(_parent(place), folders) if place else [])
-    names = [str(path) for path in choose_packages([PurePosixPath(name) for name in packages])]
-    chosen = {name: packages[name] for name in names}
-    if meta is not None and len(chosen) > 1:
-        parts = (meta, *(file for name in sorted(chosen) for file in chosen[name]), *beside)
-        yield _offer("coreml", min(chosen), parts, _guess_quantization(place), place, facts)
+    paths = [PurePosixPath(name) for name in packages]
+    if together := find_parts(paths, names):
+        # No part stands for the others, so that it has the name of the file that says so.
+        meta = names[META]
+        parts = (meta, *(file for path in sorted(together) for file in packages[str(path)]), *beside)
+        quantization = _guess_quantization(place) or quantization_of_parts(together)
+        yield _offer("coreml", meta.path, parts, quantization, place, facts)
         return
-    for name, files in sorted(chosen.items()):
+    for name, files in sorted((str(path), packages[str(path)]) for path in choose_packages(paths)):
         gates = ("Manifest.json", "coremldata.bin")
         gate = next((file for file in files if file.path in [f"{name}/{one}" for one in gates]), None)
         if gate is not None:
@@ -154,7 +160,7 @@ def _guess_quantization(name: str) -> str | None:
 def _weights(form: str, names: dict[str, RemoteFile]) -> list[RemoteFile]:
     """Chooses a folder's weights in one form: whole sets of shards before single files, each weight once."""
     plain, suffix = _FORMS[form]
-    index = f"{plain}.index.json" in names
+    index = plain + INDEX_SUFFIX in names
     stem = plain.removesuffix(suffix)
     shards = [name for name in names if (match := _SHARD.fullmatch(name)) and match["stem"] == stem and name.endswith(suffix)]
     if index or plain not in names:

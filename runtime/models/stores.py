@@ -13,10 +13,11 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import Protocol
 
-from ..formats.coreml import PACKAGE_SUFFIXES
+from ..formats.coreml import PACKAGE_SUFFIXES, find_parts
 from ..formats.detect import is_gguf
+from ..formats.folder import PIPELINE
 from ..formats.gguf import SHARD_NAME
-from ..formats.onnx_variants import SUFFIX, find_data, find_variants
+from ..formats.onnx_variants import GENAI, SUFFIX, find_data, find_variants
 from .model import StoreName
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ PLACING_SUFFIX = ".placing"
 DEEPEST = 8
 _HALF_SUFFIXES = {".part", ".partial", ".incomplete", ".download", ".crdownload", ".tmp", ".new"}
 _WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth"}
+_NEVER_GGUF = _HALF_SUFFIXES | _WEIGHT_SUFFIXES | {SUFFIX, ".json", ".txt", ".md", ".jinja", ".model", ".py"}
+"""Other files may be GGUF by their bytes, whatever their name."""
 _PROJECTOR = re.compile(r"(^|[-_.])mmproj([-_.]|$)", re.IGNORECASE)
 
 
@@ -154,10 +157,14 @@ def _walk(folder: Path, *, depth: int, inside_model: bool, seen: set[tuple[int, 
     files = [Path(entry.path) for entry in entries if _is_there(entry.is_file)]
     yield from _find_gguf(files)
     # A pipeline that makes pictures has folders that look like language models.
-    inside_model = inside_model or any(path.name == "model_index.json" for path in files)
+    inside_model = inside_model or any(path.name == PIPELINE for path in files)
     has_below = any(entry.name == "onnx" for entry in entries)
     graphs = [] if inside_model else list(_find_graphs(folder, files, has_below=has_below))
     yield from graphs
+    packages = [] if inside_model else [Path(entry.path) for entry in entries if entry.name.endswith(PACKAGE_SUFFIXES)]
+    if parts := find_parts(packages, [path.name for path in files]):
+        yield Find(folder, (*files, *(Path(entry.path) for part in parts for entry in _scan(part) if _is_there(entry.is_file))))
+        inside_model = True
     is_model = not inside_model and _has_shape_of_model(folder, files, with_graphs=not graphs)
     if is_model:
         yield Find(folder, tuple(files))
@@ -175,7 +182,7 @@ def _find_gguf(files: Sequence[Path]) -> Iterator[Find]:
     models: dict[str, list[Path]] = {}
     projectors: list[Path] = []
     for path in files:
-        if path.suffix.lower() in _HALF_SUFFIXES or not _may_be_gguf(path):
+        if not _may_be_gguf(path):
             continue
         if _PROJECTOR.search(path.stem):
             projectors.append(path)
@@ -187,9 +194,10 @@ def _find_gguf(files: Sequence[Path]) -> Iterator[Find]:
 
 
 def _may_be_gguf(path: Path) -> bool:
-    if path.suffix.lower() == ".gguf":
+    suffix = path.suffix.lower()
+    if suffix == ".gguf":
         return True
-    if path.suffix.lower() in _WEIGHT_SUFFIXES | {SUFFIX, ".json", ".txt", ".md", ".jinja", ".model", ".py"}:
+    if suffix in _NEVER_GGUF:
         return False
     try:
         return is_gguf(path)
@@ -200,7 +208,7 @@ def _may_be_gguf(path: Path) -> bool:
 def _find_graphs(folder: Path, files: Sequence[Path], *, has_below: bool) -> Iterator[Find]:
     """Gives each ONNX graph of a folder that stands for the whole model, in whatever precision."""
     names = {path.name for path in files}
-    if "config.json" not in names or "genai_config.json" in names:
+    if "config.json" not in names or GENAI in names:
         return
     found = _scan(folder / "onnx") if has_below else []
     below = [Path(entry.path) for entry in found if _is_there(entry.is_file)]

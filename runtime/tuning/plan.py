@@ -17,9 +17,9 @@ from .context import choose_context
 from .footprint import footprint
 from .load_plan import Choice, LoadPlan, has_gpu, step_target
 from .memory_budget import divide_memory, tell_size
-from .plan_sequences import plan_sequences
+from .plan_sequences import CONVERTED, plan_sequences
 from .prefix_room import choose_prefix
-from .sequence_footprint import vector_footprint
+from .sequence_footprint import freed_bytes, vector_footprint
 
 MOST_INPUT_TOKENS = 8192
 """Longer inputs of models that give vectors are served only where the settings ask for it."""
@@ -74,7 +74,8 @@ def plan_load(
     if budget is None and (shares := divide_memory(profile, models_percent=config.memory.models_percent)) is not None:
         budget = shares.models_bytes
     if model.header.ability != "text":
-        return _plan_vectors(model, profile, engine, options, why_computing)
+        options = msgspec.structs.replace(options, converted_dir=str(home.cache_dir / CONVERTED))
+        return _plan_vectors(model, profile, engine, engine_name, options, why_computing)
     if model.header.format != "gguf":
         return plan_sequences(model, profile, config, home, engine_name, (options, why_computing), budget)
     guessing, why_guessing = _guessing(model, engine, draft)
@@ -119,6 +120,7 @@ def _plan_vectors(
     model: Model,
     profile: CapabilityProfile | None,
     config: EngineConfig,
+    engine_name: str,
     options: LoadOptions,
     why_computing: tuple[Choice, ...],
 ) -> LoadPlan:
@@ -126,10 +128,14 @@ def _plan_vectors(
     trained = model.header.context_length
     longest = min(config.context_length or MOST_INPUT_TOKENS, trained) if trained else None
     options = msgspec.structs.replace(options, context_length=longest)
-    needed = (footprint if model.header.format == "gguf" else vector_footprint)(model.header, options).total_bytes
-    options = msgspec.structs.replace(options, memory_limit_bytes=_memory_limit(model, profile, options, needed))
+    if engine_name == "mlx-embedding":
+        options = msgspec.structs.replace(options, freed_bytes=freed_bytes(model.header, options))
+    is_gguf = model.header.format == "gguf"
+    needed = footprint(model.header, options) if is_gguf else vector_footprint(model.header, options, engine_name)
+    limit_bytes = _memory_limit(model, profile, options, needed.total_bytes)
+    options = msgspec.structs.replace(options, memory_limit_bytes=limit_bytes)
     why_longest = "inputs as long as the model allows" if longest is None else f"inputs of up to {longest} tokens"
-    return LoadPlan(options, needed, (*why_computing, Choice("context", longest, why_longest), _limit(options)))
+    return LoadPlan(options, needed.total_bytes, (*why_computing, Choice("context", longest, why_longest), _limit(options)))
 
 
 def _flash_attention(options: LoadOptions) -> Choice:

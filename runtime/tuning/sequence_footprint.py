@@ -59,15 +59,20 @@ def _repacked_bytes(header: Header, engine_name: str) -> int:
     return max(0, header.size_bytes - (header.vocabulary_size or 0) * (header.embedding_length or 0) * _SINGLE_BYTES)
 
 
-def vector_footprint(header: Header, options: LoadOptions) -> Footprint:
-    """Estimates what an encoder takes: its weights in single precision, and the rows of one batch."""
+def vector_footprint(header: Header, options: LoadOptions, engine_name: str) -> Footprint:
+    """Estimates what a model for vectors takes: its weights, in single precision on a CPU, and the rows of one batch."""
+    kind = engine_name.removesuffix("-embedding")
     item_bytes = {"F32": 4, "F64": 8, "F16": 2, "BF16": 2}.get(header.quantization or "", 4)
+    if kind == "mlx" and sys.platform == "darwin":
+        item_bytes = _SINGLE_BYTES
     rows = max(options.batch_tokens, options.context_length or 0) * (header.embedding_length or 1024)
-    engine_name = "onnx" if header.format == "onnx" else "torch"
+    scratch = rows * _SINGLE_BYTES * _ROWS_ALIVE
+    if kind == "mlx":
+        scratch += freed_bytes(header, options)
     return Footprint(
         weights_bytes=header.size_bytes * _SINGLE_BYTES // min(item_bytes, _SINGLE_BYTES),
         kv_bytes=0,
-        scratch_bytes=PROCESS_BYTES[engine_name] + rows * _SINGLE_BYTES * _ROWS_ALIVE,
+        scratch_bytes=PROCESS_BYTES.get(kind, PROCESS_BYTES["torch"]) + scratch,
     )
 
 

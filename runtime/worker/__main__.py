@@ -26,7 +26,7 @@ READ_SHARE = 0.95
 
 LIBRARIES = {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
 """Read by the engines' libraries when they are imported: no bars in a log that nobody watches, no look at the internet."""
-HIDDEN = {"mlx": ("torch",)}
+HIDDEN = {"mlx": ("torch",), "mlx-embedding": ("torch",)}
 """What an engine's libraries import where they find it, and do not need: torch would cost MLX 200 MB and three seconds."""
 
 log = logging.getLogger("impetus.worker")

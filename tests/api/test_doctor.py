@@ -100,6 +100,7 @@ def test_an_unknown_client_is_told_which_there_are() -> None:
         (ServerConfig(host="0.0.0.0"), "fail"),
         (ServerConfig(host="0.0.0.0", api_key="short"), "fail"),
         (ServerConfig(host="0.0.0.0", api_key="k" * 32), "pass"),
+        (ServerConfig(host="127.0.0.2"), "pass"),
         (ServerConfig(cors_origins=["*"]), "fail"),
     ],
 )

@@ -138,3 +138,9 @@ def test_further_ports_are_written_on_one_line_and_again_over_it(tmp_path: Path)
 def test_ports_that_cannot_be_are_refused(ports: str) -> None:
     with pytest.raises(ConfigError, match=r"server\.also_listen"):
         parse_config(f"[server]\nalso_listen = {ports}\n")
+
+
+@pytest.mark.parametrize("speed", ["inf", "nan", "-1.0", "1e9"])
+def test_a_bandwidth_that_cannot_be_is_refused(speed: str) -> None:
+    with pytest.raises(ConfigError, match="bandwidth_gbs"):
+        parse_config(f"[hardware.override]\nbandwidth_gbs = {speed}\n")

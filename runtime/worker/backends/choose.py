@@ -39,6 +39,10 @@ def find_backend(name: str) -> Callable[[], Backend]:
             from .torch_embedding import open_backend as open_torch_embedding
 
             return open_torch_embedding
+        if name == "mlx-embedding":
+            from .mlx_embedding import open_backend as open_mlx_embedding
+
+            return open_mlx_embedding
         if name == "onnx-embedding":
             from .onnx_embedding import open_backend as open_onnx_embedding
 

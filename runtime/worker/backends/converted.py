@@ -12,7 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ...errors import FormatError
+from ...formats import pytorch, safetensors
 from ...formats.checkpoint import ITEM_BYTES, StoredTensor, read_checkpoint
+from ...formats.folder import INDEX_SUFFIX
 from ..prefix.fingerprint import fingerprint_files
 from .backend import LoadError
 
@@ -40,7 +42,7 @@ def convert_checkpoint(folder: Path, cache: Path | None, on_progress: Callable[[
     if cache is None:
         raise LoadError("it has to be converted once, and there is no folder for that.")
     target = cache / f"{folder.name}-{fingerprint_files(files).hex()}"
-    if (target / "model.safetensors.index.json").is_file():
+    if (target / safetensors.INDEX_NAME).is_file():
         return target
     try:
         tensors = {name: tensor for file in files for name, tensor in read_checkpoint(file).items()}
@@ -68,7 +70,7 @@ def convert_checkpoint(folder: Path, cache: Path | None, on_progress: Callable[[
 
 def checkpoint_files(folder: Path) -> tuple[Path, ...]:
     """Finds the files of a checkpoint, in order: those that its index names, else all that look like one."""
-    index = folder / "pytorch_model.bin.index.json"
+    index = folder / pytorch.INDEX_NAME
     if index.is_file():
         try:
             named: Iterable[str] = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
@@ -85,7 +87,7 @@ def checkpoint_files(folder: Path) -> tuple[Path, ...]:
 def link_beside(folder: Path, target: Path) -> None:
     """Makes everything but weights appear in another folder too."""
     for path in folder.iterdir():
-        if path.is_file() and path.suffix in (".json", ".jinja", ".model", ".txt") and not path.name.endswith(".index.json"):
+        if path.is_file() and path.suffix in (".json", ".jinja", ".model", ".txt") and not path.name.endswith(INDEX_SUFFIX):
             (target / path.name).symlink_to(path.resolve())
 
 
@@ -111,7 +113,7 @@ def write_safetensors(folder: Path, tensors: Mapping[str, StoredTensor], on_prog
         with (folder / file_name).open("wb") as file:
             _write_part(file, {name: tensors[name] for name in names})
         on_progress((number + 1) / len(parts))
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}), encoding="utf-8")
+    (folder / safetensors.INDEX_NAME).write_text(json.dumps({"weight_map": weight_map}), encoding="utf-8")
 
 
 def _write_part(file: BinaryIO, tensors: Mapping[str, StoredTensor]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -27,14 +26,12 @@ from .mlx_caches import (
     write_whole,
 )
 from .mlx_draw import draw_tokens
-from .mlx_library import ENGINE, caches, mx, on_gpu
+from .mlx_library import ENGINE, caches, free_memory, hold_memory, mx, on_gpu
 from .mlx_weights import open_weights, prepare_folder
 
 BITS = {"q8_0": 8, "q4_0": 4}
 GROUPS = (64, 32)
 """How many numbers may share a scale, the better first."""
-FREED_BYTES = 1 << 30
-"""How much of what was freed MLX may keep for itself; more would hide from the system what is really free."""
 DEFAULT_CONTEXT = 4096
 MOST_FILLED = 2
 """To fill shorter pieces of prompts up to a longer one costs a GPU little; a CPU computes each token for itself."""
@@ -56,11 +53,7 @@ class MlxRunner:
 
     def open(self, path: Path, options: LoadOptions, on_progress: Callable[[float], None]) -> Opened:
         """Loads a folder; raises LoadError."""
-        if on_gpu():
-            with suppress(ValueError):
-                info = mx.device_info() if hasattr(mx, "device_info") else mx.metal.device_info()
-                mx.set_wired_limit(int(info["max_recommended_working_set_size"]))
-        mx.set_cache_limit(FREED_BYTES if options.freed_bytes is None else options.freed_bytes)
+        hold_memory(options)
         folder = prepare_folder(path, options, on_progress)
         self._model, config = open_weights(folder, on_progress)
         self._like = self._fresh_caches()
@@ -173,8 +166,7 @@ class MlxRunner:
         self._ahead = Ahead()
         self._batch = Batch()
         self._model, self._like = None, []
-        mx.synchronize()  # to clear while the GPU still computes has crashed drivers
-        mx.clear_cache()
+        free_memory()
 
     def _choose_precision(self, options: LoadOptions) -> None:
         """Decides how precisely keys and values are kept; what does not divide into groups stays as it is computed."""

@@ -13,7 +13,8 @@ from ..prefix.fingerprint import fingerprint_files
 from ..sequences.folder_vocabulary import read_json
 from .backend import LoadError
 from .converted import checkpoint_files, convert_checkpoint, link_beside
-from .mlx_library import load_model, mx, on_gpu, quantize_model, save_config, save_model, tree_flatten
+from .mlx_library import find_classes, load_model, mx, on_gpu, quantize_model, save_config, save_model, tree_flatten
+from .mlx_states import find_without_scores
 
 GROUPS = (64, 32)
 """How many weights share a scale, the better first."""
@@ -65,8 +66,13 @@ def _divides(group: int, model: Any) -> bool:
     return all(size % group == 0 for size in sizes)
 
 
-def open_weights(folder: Path, on_progress: Callable[[float], None]) -> tuple[Any, dict[str, object]]:
+def open_weights(folder: Path, on_progress: Callable[[float], None], *, scores: bool = True) -> tuple[Any, dict[str, object]]:
     """Loads a model with its weights in memory.
+
+    Args:
+        folder: where they lie, as mlx-lm reads them.
+        on_progress: is told how far it is, 0 to 1.
+        scores: whether tokens are scored; where not, the matrix for that is left out, and may be missing.
 
     Returns:
         mlx-lm's model, and its whole config.
@@ -76,11 +82,13 @@ def open_weights(folder: Path, on_progress: Callable[[float], None]) -> tuple[An
     """
     config = read_json(folder / "config.json")
     try:
-        model, whole = load_model(folder, lazy=True, model_config=rope_settings(config))
+        classes = find_classes if scores else find_without_scores
+        model, whole = load_model(folder, lazy=True, model_config=rope_settings(config), get_model_classes=classes)
     except Exception as error:  # a damaged config can make mlx-lm raise anything
         raise LoadError(_explain(error, folder, config)) from error
-    if not on_gpu() and _is_quantized(whole):
-        # A CPU multiplies quantized weights forty times slower where the other numbers have 16 bits.
+    if not on_gpu() and (_is_quantized(whole) or not scores):
+        # A CPU multiplies quantized weights forty times slower where the other numbers have 16 bits; and it has no arithmetic
+        # for these, so that vectors take less time with all their digits.
         model.set_dtype(mx.float32)
     layers = list(model.layers)
     try:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from ...formats.header import Ability
-from ...formats.onnx_variants import choose_graph, find_variants, list_graphs, model_folder
+from ...formats.onnx_variants import GENAI, choose_graph, find_variants, list_graphs, model_folder
 from ..sequences.folder_vocabulary import read_json
 from .backend import LoadError
 from .onnx_library import TYPES
@@ -64,15 +64,15 @@ def find_graph(path: Path, ability: Ability = "text") -> tuple[Path, Path]:
     """
     if path.is_file():
         return path, model_folder(path)
-    settings = read_json(path / "genai_config.json")
+    settings = read_json(path / GENAI)
     model = cast("dict[str, Any]", settings.get("model") or {})
     named = cast("dict[str, Any]", model.get("decoder") or {}).get("filename")
     if isinstance(named, str):
         if not _is_inside(path, named):
-            raise LoadError(f"genai_config.json names a file outside of its folder: {named}.")
+            raise LoadError(f"{GENAI} names a file outside of its folder: {named}.")
         if (path / named).is_file():
             return path / named, path
-        raise LoadError(f"'{named}', which genai_config.json names, is missing. Download it again.")
+        raise LoadError(f"'{named}', which {GENAI} names, is missing. Download it again.")
     if variants := find_variants(list_graphs(path)):
         return choose_graph(variants, ability), path
     raise LoadError("it has no graph that can be run: none is named model.onnx or decoder_model_merged.onnx.")
@@ -122,7 +122,7 @@ def read_config(folder: Path) -> dict[str, object]:
     text = config.get("text_config")
     if isinstance(text, dict):
         config |= cast("dict[str, object]", text)
-    model = cast("dict[str, Any]", read_json(folder / "genai_config.json").get("model") or {})
+    model = cast("dict[str, Any]", read_json(folder / GENAI).get("model") or {})
     decoder = cast("dict[str, Any]", model.get("decoder") or {})
     stated = {
         "vocab_size": model.get("vocab_size"),

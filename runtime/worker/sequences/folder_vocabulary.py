@@ -34,12 +34,16 @@ class FolderVocabulary:
         rows: how many scores the model gives for each place; ids behind them do not exist for it. None is as the tokenizer
             counts.
         tokenizer: the folder's, where it was read before.
+        ends_texts: whether whole texts end with the end-of-text token where `tokenizer_config.json` asks for it, as models that
+            give vectors were trained.
 
     Raises:
         LoadError: the folder has no tokenizer that can be read.
     """
 
-    def __init__(self, folder: Path, *, rows: int | None = None, tokenizer: Tokenizer | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, rows: int | None = None, tokenizer: Tokenizer | None = None, ends_texts: bool = False
+    ) -> None:
         self._tokenizer = open_tokenizer(folder) if tokenizer is None else tokenizer
         self._settings = settings = read_json(folder / "tokenizer_config.json")
         config = read_json(folder / "config.json")
@@ -69,6 +73,8 @@ class FolderVocabulary:
         stated |= {number for text, number in self.control_texts.items() if text in ENDS}
         self.ends = frozenset(number for number in stated if 0 <= number < self.size)
         self.boundaries = frozenset(number for text, number in self.control_texts.items() if BOUNDARY.search(text))
+        # Older files have it in their settings alone, newer ones also in the rules of tokenizer.json.
+        self._end = self.eos if ends_texts and settings.get("add_eos_token") is True else None
         begun = self._encode("a", whole=True)
         self.adds_bos = self.bos is not None and begun[:1] == [self.bos]
         self.adds_bos_to_chats = False
@@ -123,7 +129,10 @@ class FolderVocabulary:
 
     def _encode(self, text: str, *, whole: bool) -> list[int]:
         ids = self._tokenizer.encode(text, add_special_tokens=whole).ids
-        return [number for number in ids if number < self.size]
+        ids = [number for number in ids if number < self.size]
+        if whole and self._end is not None and ids[-1:] != [self._end]:
+            ids.append(self._end)
+        return ids
 
     def _to_bytes(self, name: str) -> bytes:
         if "ByteLevel" in self._decoder:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...formats.config_weights import text_settings
+from ...formats.folder import sees_ahead
 from ...frames import LoadOptions
 from ..backends.backend import LoadError
 from ..sequences.folder_vocabulary import FolderVocabulary, read_json
 from .padded import PaddedContext
-from .pooling import Pooling, read_pooling
+from .pooling import Pooling, Way, read_pooling
 from .vector_backend import OpenedVectors
 
 DEFAULT_CONTEXT = 512
@@ -40,7 +42,9 @@ class VectorFolder:
         """Puts a query and a document together."""
         return self.vocabulary.pair(query, document)
 
-    def opened(self, context: PaddedContext, engine: str, details: dict[str, str]) -> OpenedVectors:
+    def opened(
+        self, context: PaddedContext, engine: str, details: dict[str, str], *, close: Callable[[], None] = lambda: None
+    ) -> OpenedVectors:
         """Puts it together with what computes it."""
         way = {} if self.pooling is None else {"pooling": self.pooling.way}
         return OpenedVectors(
@@ -52,7 +56,7 @@ class VectorFolder:
             engine=engine,
             names=(self.folder.name, str(read_json(self.folder / "config.json").get("_name_or_path") or "")),
             details=details | way,
-            close=lambda: None,
+            close=close,
         )
 
 
@@ -63,22 +67,25 @@ def read_vector_folder(folder: Path, options: LoadOptions) -> VectorFolder:
         LoadError: something is missing or not known here.
     """
     config = read_json(folder / "config.json")
-    vocabulary = FolderVocabulary(folder)
+    facts = text_settings(config)
+    vocabulary = FolderVocabulary(folder, ends_texts=True)
     kinds = config.get("architectures")
     ranks = isinstance(kinds, list) and any(str(kind).endswith("ForSequenceClassification") for kind in kinds)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     pad = config.get("pad_token_id")
     pad = pad if isinstance(pad, int) and 0 <= pad < vocabulary.size else 0
-    length = config.get("max_position_embeddings")
+    length = facts.get("max_position_embeddings")
     length = length if isinstance(length, int) else options.context_length or DEFAULT_CONTEXT
     if config.get("model_type") in _OFFSET:
         length -= pad + 1
     if length < 1:
         raise LoadError("config.json says that it takes no tokens.")
     types = config.get("type_vocab_size")
+    # A decoder's last token has seen the whole text, an encoder's tokens all have; decoders alone share keys among heads.
+    unsaid: Way = "last" if "num_key_value_heads" in facts and not sees_ahead(config) else "mean"
     return VectorFolder(
         folder=folder,
         vocabulary=vocabulary,
-        pooling=None if ranks else read_pooling(folder),
+        pooling=None if ranks else read_pooling(folder, unsaid=unsaid),
         context_length=min(length, options.context_length or length),
         pad=pad,
         second_after=vocabulary.separator if ranks and isinstance(types, int) and types > 1 else None,

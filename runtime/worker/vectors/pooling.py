@@ -85,13 +85,17 @@ class Pooling:
         return vector
 
 
-def read_pooling(folder: Path) -> Pooling:
-    """Reads how a folder's vectors are made; without a word of it as encoders are used at large, by the mean.
+def read_pooling(folder: Path, *, unsaid: Way = "mean") -> Pooling:
+    """Reads how a folder's vectors are made.
+
+    Args:
+        folder: the model's.
+        unsaid: how they are made where the folder does not say it.
 
     Raises:
         LoadError: it is made in a way that is not known here.
     """
-    way: Way = "mean"
+    way = unsaid
     layers: list[Dense] = []
     for module in _read_modules(folder):
         kind, place = str(module.get("type")).rpartition(".")[2], folder / str(module.get("path") or "")

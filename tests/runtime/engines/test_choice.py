@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -11,7 +12,7 @@ import pytest
 
 from impetus.runtime.engines import architectures, choice
 from impetus.runtime.engines.choice import choose_engine, explain_problem
-from impetus.runtime.formats.header import Format, Header
+from impetus.runtime.formats.header import Ability, Format, Header
 
 
 def test_gguf_goes_to_llama_and_echo_to_echo() -> None:
@@ -58,6 +59,50 @@ def test_each_format_goes_to_its_fastest_engine(
     monkeypatch.setattr(choice, "torch_knows", lambda architecture, ability: architecture == "llama")
     chosen = choose_engine(Header(format=kind, size_bytes=1, architecture="llama"))
     assert (chosen.engine, chosen.problem) == (engine, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "architecture", "platform", "engine"),
+    [
+        ("safetensors", "qwen3", "darwin", "mlx-embedding"),
+        ("pytorch", "qwen3", "darwin", "mlx-embedding"),
+        ("safetensors", "qwen3", "linux", "torch-embedding"),
+        ("mlx", "qwen3", "linux", "mlx-embedding"),
+        ("safetensors", "novel", "darwin", "torch-embedding"),
+        ("safetensors", "scores-only", "darwin", "torch-embedding"),
+    ],
+)
+def test_decoders_that_give_vectors_go_where_others_of_their_format_go(
+    kind: Format, architecture: str, platform: str, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice.sys, "platform", platform)
+    monkeypatch.setattr(choice, "_is_installed", lambda package: True)
+    monkeypatch.setattr(choice, "mlx_knows", lambda architecture: architecture != "novel")
+    monkeypatch.setattr(choice, "mlx_gives_states", lambda architecture: architecture != "scores-only")
+    monkeypatch.setattr(choice, "torch_knows", lambda architecture, ability: True)
+    header = Header(format=kind, size_bytes=1, architecture=architecture, ability="embedding")
+    chosen = choose_engine(header)
+    assert (chosen.engine, chosen.problem) == (engine, None)
+    assert choose_engine(header, "mlx").engine == ("torch-embedding" if architecture != "qwen3" else "mlx-embedding")
+
+
+@pytest.mark.parametrize("platform", ["darwin", "linux"])
+@pytest.mark.parametrize(("ability", "sees_ahead"), [("embedding", True), ("rerank", False)])
+def test_encoders_and_rerankers_are_torch_s_and_in_mlx_folders_told_what_would_run_them(
+    platform: str, ability: Ability, sees_ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice.sys, "platform", platform)
+    monkeypatch.setattr(choice, "torch_knows", lambda architecture, ability: True)
+    header = Header(format="safetensors", size_bytes=1, architecture="bert", ability=ability, sees_ahead=sees_ahead)
+    monkeypatch.setattr(choice, "_is_installed", lambda package: True)
+    assert choose_engine(header).engine == "torch-embedding"
+    assert choose_engine(header, "mlx").engine == "torch-embedding"
+    for installed in (True, False):
+        monkeypatch.setattr(choice, "_is_installed", lambda package, installed=installed: installed)
+        problem = explain_problem(replace(header, format="mlx")) or ""
+        assert all(name in problem for name in ("mlx-lm", "torch", "llama.cpp", "ONNX Runtime"))
+        assert "pip install" not in problem
+    assert "impetus-llm[torch]" in (explain_problem(header) or "")
 
 
 @pytest.mark.parametrize("prefer", ["mlx", "torch"])
@@ -124,6 +169,9 @@ def test_what_engines_know_is_read_off_their_files() -> None:
     if find_spec("mlx_lm") is not None:
         assert architectures.mlx_knows("llama")
         assert architectures.mlx_knows("mistral")
+        assert architectures.mlx_gives_states("mistral")
+        assert architectures.mlx_gives_states("qwen3")
+        assert not architectures.mlx_gives_states("mamba2")
         assert not architectures.mlx_knows("llama_nine")
     if find_spec("transformers") is not None:
         mapping = import_module("transformers.models.auto.modeling_auto").MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

@@ -86,6 +86,42 @@ def test_a_file_that_is_only_called_gguf_is_a_damaged_one(tmp_path: Path) -> Non
         detect(path)
 
 
+@pytest.mark.parametrize(
+    ("config", "ahead"),
+    [
+        ({"model_type": "qwen3"}, False),
+        ({"model_type": "bert"}, True),
+        ({"model_type": "gemma3_text", "use_bidirectional_attention": True}, True),
+        ({"model_type": "qwen2", "is_causal": False}, True),
+        ({"model_type": "novel", "text_config": {"model_type": "modernbert"}}, True),
+    ],
+)
+def test_whether_tokens_see_those_behind_them(config: dict[str, object], ahead: bool, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "m", config)
+    save_tensors(folder / "model.safetensors")
+    assert detected(folder).sees_ahead is ahead
+
+
+@pytest.mark.parametrize(
+    ("card", "ability"),
+    [
+        ("---\ntags:\n- mlx\n- sentence-transformers\n---\n", "embedding"),
+        ("---\npipeline_tag: feature-extraction\n---\n", "embedding"),
+        ("---\ntags:\n  - 'sentence-similarity'\n", "embedding"),
+        ("---\ntags:\n- mlx\n---\n- sentence-transformers\n", "text"),
+        ("# A model\n- sentence-transformers\n", "text"),
+        (None, "text"),
+    ],
+)
+def test_an_mlx_folder_s_card_says_that_it_gives_vectors(card: str | None, ability: str, tmp_path: Path) -> None:
+    for made_for, said in (("mlx", ability), ("pt", "text")):
+        folder = make_folder(tmp_path / made_for, {"architectures": ["Qwen3ForCausalLM"]})
+        save_tensors(folder / "model.safetensors", made_for=made_for)
+        if card is not None:
+            (folder / "README.md").write_text(card)
+        assert detected(folder).ability == said
+
+
 def test_a_safetensors_folder_with_what_its_config_says(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "m")
     save_tensors(folder / "model.safetensors")
@@ -144,6 +180,9 @@ def test_damaged_safetensors_are_refused(tmp_path: Path) -> None:
     path.write_bytes(whole)
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model.safetensors", "b": "other.safetensors"}}')
     with pytest.raises(FormatError, match="1 of its 2 parts are missing, as other"):
+        detect(folder)
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": 1}}')
+    with pytest.raises(FormatError, match=r"index\.json: cannot be read: Expected `str`, got `int`"):
         detect(folder)
     (folder / "model.safetensors.index.json").write_text("{}")
     (folder / "config.json").write_text("{")

@@ -64,6 +64,16 @@ async def test_a_repository_s_files_come_with_size_and_quantisation_and_shards_a
     ]
 
 
+async def test_tags_tell_what_an_mlx_folder_without_stages_is_for(hub: HubStandIn) -> None:
+    tags = ["mlx", "sentence-transformers", "text-generation"]
+    repo = Repo(files("config.json", "model.safetensors", "README.md"), facts={"library_name": "mlx", "tags": tags})
+    hub.repos["a/Qwen3-Embedding-4bit"] = repo
+    [found] = await Hub(endpoint=hub.url).files("a/Qwen3-Embedding-4bit")
+    assert (found.format, found.ability) == ("mlx", "embedding")
+    hub.repos["a/Qwen3-4bit"] = Repo(repo.files, facts={"library_name": "mlx", "tags": ["mlx"]})
+    assert [file.ability for file in await Hub(endpoint=hub.url).files("a/Qwen3-4bit")] == ["text"]
+
+
 async def test_a_missing_and_a_private_repository_are_told_apart_from_nothing(
     hub: HubStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from pull_child import pull_until_killed
 from safetensors.numpy import save
 
 from impetus.runtime.models.download import Download, Downloads
+from impetus.runtime.models.hub import Hub
 from impetus.runtime.models.model import Model
 from impetus.runtime.models.registry import Registry
 from impetus.runtime.models.stores import PARTIAL_DIR, PLACING_SUFFIX, FolderStore
@@ -203,3 +204,22 @@ async def test_two_precisions_of_one_repository_share_a_folder(hub: HubStandIn, 
     beside = {"config.json", "tokenizer.json", "tokenizer_config.json"}
     assert set(here(models_dir)) == {*names[:2], "onnx/model.onnx_data", *beside}
     assert not (models_dir / PARTIAL_DIR).exists()
+
+
+async def test_a_core_ml_model_in_parts_is_one_choice_and_one_model(hub: HubStandIn, models_dir: Path) -> None:
+    inside = ("analytics/coremldata.bin", "coremldata.bin", "metadata.json", "model.mil", "weights/weight.bin")
+    named = ("embeddings", "FFN_PF_lut6_chunk_01of02", "FFN_PF_lut6_chunk_02of02", "lm_head_lut6")
+    files = {f"qwen_{part}.mlmodelc/{file}": bytes(len(part) + len(file)) for part in named for file in inside}
+    files |= {"meta.yaml": b"model_info:\n", "config.json": b"{}", "tokenizer.json": b"{}"}
+    hub.repos["o/anemll"] = Repo({**files, "README.md": b"# m", "chat.py": b"1"})
+    choice = Hub(endpoint=hub.url)
+    assert [(model.repo, model.formats, model.quantizations) for model in await choice.search("anemll")] == [
+        ("o/anemll", ("coreml",), ("6-bit",))
+    ]
+    [offered] = await choice.files("o/anemll")
+    assert (offered.size_bytes, offered.shards) == (sum(map(len, files.values())), len(files))
+    done = await pull(models_dir, hub, "o/anemll")
+    assert (done.state, done.error, done.file) == ("done", None, "meta.yaml")
+    assert here(models_dir, "o/anemll") == sorted(files)
+    [model] = await scan(models_dir)
+    assert (model.id, model.path.name, model.header.shards) == ("anemll", "anemll", 4)

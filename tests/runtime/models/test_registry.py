@@ -392,3 +392,27 @@ def test_a_graph_that_was_cut_short_is_told_with_its_place(tmp_path: Path) -> No
     assert model.problem is not None
     assert model.problem.startswith(f"{path.name}: its graph needs {len(ONNX) - 100 - 4} bytes more than the file has")
     assert "(at byte 100)" in model.problem
+
+
+def test_parts_of_core_ml_are_one_model_of_their_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "o" / "anemll-Qwen3"
+    for name in ("embeddings", "FFN_PF_lut6_chunk_01of02", "FFN_PF_lut6_chunk_02of02", "lm_head_lut6"):
+        for file in ("coremldata.bin", "metadata.json", "weights/weight.bin"):
+            write(folder / f"qwen_{name}.mlmodelc" / file, b"{}" + bytes(98))
+    # One part is there in both forms.
+    write(folder / "qwen_embeddings.mlpackage" / "Manifest.json", b'{"itemInfoEntries": {}, "rootModelIdentifier": "x"}')
+    for file in ("config.json", "tokenizer.json"):
+        write(folder / file, b"{}")
+    assert len(ids(in_folder(tmp_path))) > 1
+    write(folder / "meta.yaml", b"model_info:\n")
+    registry = in_folder(tmp_path)
+    [model] = registry.scan()
+    assert (model.id, model.path, model.repo) == ("anemll-Qwen3", folder, "o/anemll-Qwen3")
+    assert (model.header.format, model.header.quantization, model.header.shards) == ("coreml", "6-bit", 4)
+    assert model.header.size_bytes == 3 * 300 + len(b'{"itemInfoEntries": {}, "rootModelIdentifier": "x"}')
+    count = registry.headers_read
+    registry.scan()
+    assert registry.headers_read == count
+    write(folder / "qwen_lm_head_lut6.mlmodelc" / "metadata.json", bytes(200))
+    registry.scan()
+    assert registry.headers_read == count + 1

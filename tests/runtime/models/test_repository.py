@@ -110,6 +110,15 @@ def test_stages_of_sentence_transformers_are_taken_in_one_form() -> None:
     assert {*stages, weights[0]} <= set(found["onnx onnx/model.onnx"])
 
 
+def test_mlx_folders_without_stages_come_with_the_card_that_says_what_they_are_for() -> None:
+    names = ("model.safetensors", "README.md", *TEXT)
+    vectors = Facts(architecture="qwen3", library="mlx", ability="embedding")
+    assert set(offered(*names, facts=vectors)["mlx model.safetensors"]) == set(names)
+    with_stages = offered(*names, "modules.json", "1_Pooling/config.json", facts=vectors)["mlx model.safetensors"]
+    assert "README.md" not in with_stages
+    assert "README.md" not in offered(*names, facts=Facts(library="mlx"))["mlx model.safetensors"]
+
+
 def test_packages_of_core_ml_come_whole_with_a_tokenizer_from_beside() -> None:
     package = [f"Llama.mlpackage/{name}" for name in ("Manifest.json", "Data/com.apple.CoreML/model.mlmodel")]
     package.append("Llama.mlpackage/Data/com.apple.CoreML/weights/weight.bin")
@@ -122,11 +131,30 @@ def test_packages_of_core_ml_come_whole_with_a_tokenizer_from_beside() -> None:
     assert set(below["coreml fp16/Llama.mlpackage"]) == {*(f"fp16/{name}" for name in package), *TEXT}
 
 
-def test_parts_of_core_ml_are_one_model() -> None:
-    parts = [f"llama_{name}.mlmodelc/{file}" for name in ("embeddings", "lm_head") for file in ("coremldata.bin", "model.mil")]
-    found = offered("meta.yaml", *parts, *TEXT, "chat.py")
-    assert list(found) == ["coreml llama_embeddings.mlmodelc"]
-    assert set(found["coreml llama_embeddings.mlmodelc"]) == {"meta.yaml", *parts, *TEXT}
+@pytest.mark.parametrize("place", ["", "ios/"])
+def test_parts_of_core_ml_are_one_model_with_the_bytes_of_all(place: str) -> None:
+    named = ("embeddings", "FFN_PF_lut6_chunk_01of02", "FFN_PF_lut6_chunk_02of02", "lm_head_lut8")
+    inside = ("analytics/coremldata.bin", "coremldata.bin", "metadata.json", "model.mil", "weights/weight.bin")
+    parts = [f"{place}qwen_{part}.mlmodelc/{file}" for part in named for file in inside]
+    beside = [f"{place}{name}" for name in ("meta.yaml", *TEXT)]
+    left = [".gitattributes", "README.md", "chat.py", "prefill.py", *(f"qwen_{part}.mlmodelc.zip" for part in named)]
+    [model] = find_models(remote(*parts, *beside, *left))
+    assert (model.format, model.name, model.quantization, model.place) == (
+        "coreml",
+        f"{place}meta.yaml",
+        "6-bit",
+        place.rstrip("/"),
+    )
+    assert {part.path for part in model.parts} == {*parts, *beside}
+    assert model.parts[0].path == f"{place}meta.yaml"
+    assert model.size_bytes == 10 * (len(parts) + len(beside))
+    listing = Listing("a/m", "c0ffee", (model,))
+    assert {choose_file(listing, wanted) for wanted in (None, "coreml", "6-bit", "meta.yaml")} == {model}
+
+
+def test_packages_without_a_word_that_they_are_parts_are_models_of_their_own() -> None:
+    files = [f"{name}.mlmodelc/{file}" for name in ("small", "large") for file in ("coremldata.bin", "model.mil")]
+    assert list(offered(*files, *TEXT)) == ["coreml large.mlmodelc", "coreml small.mlmodelc"]
 
 
 @pytest.mark.parametrize(

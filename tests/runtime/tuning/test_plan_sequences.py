@@ -16,7 +16,7 @@ from impetus.runtime.models.model import Model
 from impetus.runtime.tuning.load_plan import LoadPlan
 from impetus.runtime.tuning.memory_budget import MODELS_SHARE
 from impetus.runtime.tuning.plan import plan_load
-from impetus.runtime.tuning.sequence_footprint import sequence_footprint
+from impetus.runtime.tuning.sequence_footprint import sequence_footprint, vector_footprint
 
 GIB = 1024**3
 EIGHT_B = Header(
@@ -94,6 +94,22 @@ def test_what_it_takes_grows_with_context_precision_and_weights(home: Home) -> N
     assert in_place == 2 * whole.kv_bytes
     handed_on = sequence_footprint(EIGHT_B, options, "onnx").kv_bytes
     assert handed_on - in_place == 2 * 131_072 * (options.context_length or 0)
+
+
+@pytest.mark.parametrize(
+    ("system", "quantization", "times"), [("linux", "BF16", 2), ("darwin", "BF16", 1), ("linux", "4-bit", 1)]
+)
+def test_vectors_by_mlx_take_weights_in_single_precision_on_a_cpu_alone(
+    home: Home, monkeypatch: pytest.MonkeyPatch, system: str, quantization: str, times: int
+) -> None:
+    header = replace(EIGHT_B, format="mlx", ability="embedding", size_bytes=GIB, quantization=quantization)
+    monkeypatch.setattr("sys.platform", system)
+    made = plan(header, 64, home, "mlx-embedding")
+    assert vector_footprint(header, made.options, "mlx-embedding").weights_bytes == times * GIB
+    assert made.needed_bytes == vector_footprint(header, made.options, "mlx-embedding").total_bytes
+    assert made.options.freed_bytes == GIB // 16
+    assert made.options.converted_dir is not None
+    assert plan(header, 64, home, "torch-embedding").options.freed_bytes is None
 
 
 @pytest.mark.parametrize(("system", "times"), [("linux", 2), ("darwin", 1)])

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+from asked import Asked
 
 from impetus.runtime.engines.choice import choose_engine
 from impetus.runtime.formats.detect import detect
 from impetus.runtime.frames import LoadOptions
-from impetus.runtime.questions import Answer, Embed, Embedded, Question, Rank, Ranked, Tokenize, Tokenized
+from impetus.runtime.questions import Embed, Embedded
 from impetus.runtime.request import GenerateRequest, TextPrompt
 from impetus.runtime.worker.backends.backend import LoadError, PromptTooLong, Refusal
 from impetus.runtime.worker.backends.choose import find_backend
@@ -27,40 +27,9 @@ from tiny_encoder import CONTEXT, WIDTH, add_dense, export_onnx, make_encoder, s
 
 pytestmark = pytest.mark.engine
 
-Floats = npt.NDArray[np.float32]
-Open = Callable[[Path], "Asked"]
+Open = Callable[[Path], Asked]
 TEXTS = ("the cat sat on the mat", "a small dog ran in the house , fast and slow", "one", "what is red and blue ?")
 LAYOUTS = ("safetensors", "pytorch", "onnx")
-
-
-class Asked:
-    """A loaded model, and a way to ask it."""
-
-    def __init__(self, backend: VectorBackend) -> None:
-        self.backend = backend
-
-    def ask(self, question: Question) -> Answer:
-        work = self.backend.answer(question)
-        while True:
-            try:
-                next(work)
-            except StopIteration as end:
-                return end.value
-
-    def embed(self, *texts: str, dimensions: int | None = None) -> Floats:
-        answer = self.ask(Embed(texts, dimensions, normalise=False))
-        assert isinstance(answer, Embedded)
-        return np.array([np.frombuffer(vector, "<f4") for vector in answer.vectors])
-
-    def rank(self, query: str, *documents: str) -> tuple[float, ...]:
-        answer = self.ask(Rank(query, documents))
-        assert isinstance(answer, Ranked)
-        return answer.scores
-
-    def tokens(self, text: str) -> tuple[int, ...]:
-        answer = self.ask(Tokenize((text,), whole=True))
-        assert isinstance(answer, Tokenized)
-        return answer.token_ids
 
 
 @pytest.fixture(scope="module")
