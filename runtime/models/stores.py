@@ -13,6 +13,7 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import Protocol
 
+from ..formats.adapter import CONFIG_NAME
 from ..formats.coreml import PACKAGE_SUFFIXES
 from ..formats.detect import is_gguf
 from ..formats.gguf import SHARD_NAME
@@ -138,7 +139,7 @@ def _find_in(root: Path) -> Iterator[Find]:
 
 
 def _walk(folder: Path, *, depth: int, inside_model: bool, seen: set[tuple[int, int]]) -> Iterator[Find]:
-    """Goes through a folder; inside one that is a model itself only GGUF files are other models."""
+    """Goes through a folder; inside one that is a model itself only GGUF files are other models, and adapters may lie there."""
     try:
         stat = folder.stat()
     except FileNotFoundError:
@@ -159,7 +160,7 @@ def _walk(folder: Path, *, depth: int, inside_model: bool, seen: set[tuple[int, 
     graphs = [] if inside_model else list(_find_graphs(folder, files, has_below=has_below))
     yield from graphs
     is_model = not inside_model and _has_shape_of_model(folder, files, with_graphs=not graphs)
-    if is_model:
+    if is_model or _has_shape_of_adapter(files):
         yield Find(folder, tuple(files))
         if folder.suffix in PACKAGE_SUFFIXES:
             return
@@ -221,6 +222,10 @@ def _has_shape_of_model(folder: Path, files: Sequence[Path], *, with_graphs: boo
     has_config = any(path.name in ("config.json", "params.json") for path in files)
     has_graphs = with_graphs and S_ISDIR(_mode(folder / "onnx"))
     return has_config and (bool(suffixes & _WEIGHT_SUFFIXES) or has_graphs)
+
+
+def _has_shape_of_adapter(files: Sequence[Path]) -> bool:
+    return any(path.name == CONFIG_NAME for path in files) and any(path.suffix == ".safetensors" for path in files)
 
 
 def _snapshots(repo_dir: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from ...frames import LoadOptions
 from ...questions import Question
 from ...request import GenerateRequest
+from ..adapters import Adapters, choose_turn
 from ..chat.forms import open_form
 from ..constraint.matcher import ConstraintFailed
 from ..constraint.vocabulary import ConstraintVocabulary
@@ -36,7 +37,7 @@ from .backend import (
 from .llama_annex import Annex
 from .llama_batch import Batch
 from .llama_beginning import Beginnings
-from .llama_cells import Adapters, Cells
+from .llama_cells import Cells
 from .llama_chooser import Chooser
 from .llama_constraint import open_constraints
 from .llama_fill import read_fill_tokens
@@ -393,11 +394,9 @@ class LlamaBackend:
 
     def _choose_group(self, sequences: list[Generating]) -> list[Generating]:
         """Only sequences under the same adapters can share a batch; where there are several kinds, they take turns."""
-        if all(sequence.adapters == self._adapters for sequence in sequences):
+        if not sequences:
             return sequences
-        groups = list(dict.fromkeys(sequence.adapters for sequence in sequences))
-        after = groups.index(self._adapters) + 1 if self._adapters in groups else 0
-        chosen = groups[after % len(groups)]
+        chosen = choose_turn([sequence.adapters for sequence in sequences], self._adapters)
         if chosen != self._adapters:
             self._model.use_adapters(chosen)
             self._adapters = chosen

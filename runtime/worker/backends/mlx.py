@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from ...frames import LoadOptions
+from ..adapters import Adapters
 from ..sampling.sampler import Draw
 from ..sequences.runner import Logits, Opened, Part, Turn
 from ..sequences.sequence_backend import SequenceBackend
@@ -29,6 +30,9 @@ from .mlx_caches import (
 from .mlx_draw import draw_tokens
 from .mlx_library import ENGINE, caches, mx, on_gpu
 from .mlx_weights import open_weights, prepare_folder
+
+if TYPE_CHECKING:
+    from .mlx_adapters import MlxAdapters
 
 BITS = {"q8_0": 8, "q4_0": 4}
 GROUPS = (64, 32)
@@ -53,6 +57,8 @@ class MlxRunner:
         """Caches that hold one token, for the shapes."""
         self._ahead = Ahead()
         self._runs_ahead = on_gpu()
+        self._adapters: MlxAdapters | None = None
+        """None until the first one is opened."""
 
     def open(self, path: Path, options: LoadOptions, on_progress: Callable[[float], None]) -> Opened:
         """Loads a folder; raises LoadError."""
@@ -167,11 +173,25 @@ class MlxRunner:
         self._settle(state)
         state.caches = []
 
+    def open_adapter(self, path: Path) -> Sequence[Path]:
+        """Reads a LoRA adapter in mlx-lm's or PEFT's layout; raises LoadError."""
+        if self._adapters is None:
+            # Here, as it brings what mlx-lm trains with, and most models are served without an adapter.
+            from .mlx_adapters import MlxAdapters
+
+            self._adapters = MlxAdapters(self._model)
+        return self._adapters.open(path)
+
+    def use_adapters(self, adapters: Adapters) -> None:
+        """Puts opened adapters over the weights."""
+        if self._adapters is not None:
+            self._adapters.use(adapters)
+
     def close(self) -> None:
         """Gives the model's memory back."""
         self._ahead = Ahead()
         self._batch = Batch()
-        self._model, self._like = None, []
+        self._model, self._like, self._adapters = None, [], None
         mx.synchronize()  # to clear while the GPU still computes has crashed drivers
         mx.clear_cache()
 

@@ -13,6 +13,7 @@ from typing import Generic, Literal
 from ...frames import LoadOptions
 from ...questions import Question
 from ...request import GenerateRequest
+from ..adapters import Adapters
 from ..backends.backend import Admission, Begun, Loaded, Lost, Occupancy, Refusal, Sampled, StepOutcome, Work
 from ..chat.forms import open_form
 from ..constraint.matcher import ConstraintFailed
@@ -20,8 +21,10 @@ from ..constraint.vocabulary import ConstraintVocabulary, Tokens
 from ..fill import FillTokens
 from ..prefix.explain import Explainer
 from ..prefix.fingerprint import fingerprint_files
+from ..prefix.memory import MemoryTier
 from ..prefix.segments import root_key
 from ..prefix.store import PrefixStore
+from ..prefix.stores import Stores
 from ..prompts import PromptReader
 from ..sampling.logprobs import logprob_of
 from ..sampling.ranges import check_sampling
@@ -29,7 +32,8 @@ from ..sampling.sampler import Sampler
 from ..slices import Slices
 from ..words import WordQuestion, answer_words
 from .folder_vocabulary import FolderVocabulary, read_template
-from .runner import Logits, Part, PromptRunner, Runner, S, Turn
+from .overlay import Overlay
+from .runner import Logits, Opened, Part, PromptRunner, Runner, S, Turn
 from .sequence import Sequence
 from .states import States
 
@@ -72,6 +76,7 @@ class SequenceBackend(Generic[S]):
         """Where it computes several prompts at once."""
         self._sequences: dict[int, Sequence[S]] = {}
         """By number, oldest first."""
+        self._overlay = Overlay(runner)
         self._lock = threading.Lock()
         self._cancelled: frozenset[int] = frozenset()
         """Sequences that nobody waits for any more; under the lock, as another thread writes it."""
@@ -96,13 +101,10 @@ class SequenceBackend(Generic[S]):
         self._batch_tokens = options.batch_tokens
         self._ram_bytes = options.prefix.ram_bytes
         self._slices = Slices(target_s=options.step_target_s or STEP_TARGET_S, most=options.batch_tokens)
-        root = root_key(
-            fingerprint_files(opened.files), opened.engine.encode(), opened.precision.encode(), options.cache_type.encode()
-        )
         sequences = min(options.max_sequences, opened.most_sequences or options.max_sequences)
         self._states = States(
             self._runner,
-            PrefixStore(options.prefix, root=root, cuttable=opened.cuttable, label=opened.folder.name),
+            self._open_stores(opened, options),
             Explainer(vocabulary.text),
             cuttable=opened.cuttable,
             copyable=opened.copyable,
@@ -125,8 +127,7 @@ class SequenceBackend(Generic[S]):
     def admit(self, request: GenerateRequest) -> Admission:
         """Renders and tokenises the prompt, and checks every token id in the request."""
         check_sampling(request.sampling, self._vocabulary)
-        if request.adapters:
-            raise Refusal("invalid", "This engine takes no adapters.", param="lora")
+        self._overlay.open(request.adapters)
         prompt = self._prompts.read(request)
         form = open_form(self._constraints, request.constraint, prompt.written)
         stop = () if prompt.written is None else self._prompts.conversation.stop
@@ -156,7 +157,7 @@ class SequenceBackend(Generic[S]):
     def step(self) -> StepOutcome:
         """Computes a token for each sequence that is past its prompt, and a part of the prompts of the others."""
         outcome = StepOutcome()
-        working = self._let_in()
+        working = self._overlay.take_turn(self._let_in())
         answering = [sequence for sequence in working if self._is_due(sequence)]
         prompts = [sequence for sequence in working if not self._is_due(sequence)]
         if prompts:
@@ -215,6 +216,21 @@ class SequenceBackend(Generic[S]):
     def forget(self) -> None:
         """Lets go of everything that ended sequences left."""
         self._states.forget_all()
+
+    def _open_stores(self, opened: Opened, options: LoadOptions) -> Stores:
+        """Makes the stores of the model's states; each mixture of adapters gets one of its own, and all share their memory."""
+        fingerprint = fingerprint_files(opened.files)
+        memory = MemoryTier(options.prefix.ram_bytes, cuttable=opened.cuttable)
+        kinds = (opened.engine, opened.precision, options.cache_type)
+
+        def open_store(adapters: Adapters) -> PrefixStore:
+            parts = [kind.encode() for kind in kinds] + ([self._overlay.identify(adapters)] if adapters else [])
+            root = root_key(fingerprint, *parts)
+            return PrefixStore(options.prefix, root=root, cuttable=opened.cuttable, label=opened.folder.name, memory=memory)
+
+        stores = Stores(open_store)
+        stores.under(())
+        return stores
 
     def _warm_up(self) -> None:
         """The first token takes far longer than all others: kernels are compiled, weights are read."""
