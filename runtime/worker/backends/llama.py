@@ -17,6 +17,7 @@ from ..chat.forms import open_form
 from ..constraint.matcher import ConstraintFailed
 from ..constraint.vocabulary import ConstraintVocabulary
 from ..draft.cost import TILE_TOKENS
+from ..draft.guesses import Guesses
 from ..prefix.explain import Explainer
 from ..prefix.sharing import distinct_tokens
 from ..prompts import PromptReader
@@ -40,8 +41,8 @@ from .llama_beginning import Beginnings
 from .llama_cells import Cells
 from .llama_chooser import Chooser
 from .llama_constraint import open_constraints
+from .llama_draft import open_draft_model
 from .llama_fill import read_fill_tokens
-from .llama_guesses import Guesses, open_draft_model
 from .llama_model import ENGINE, LlamaModel
 from .llama_opening import open_cells
 from .llama_picture import LlamaAdmission, PictureFailed, open_projector, words_of
@@ -118,7 +119,7 @@ class LlamaBackend:
         self._batch = Batch(max(options.batch_tokens, options.max_sequences))
         step_target_s = options.step_target_s or STEP_TARGET_S
         self._slices = Slices(target_s=step_target_s, most=self._batch.capacity)
-        self._guesses = Guesses(options, model, drafter, limit_s=step_target_s)
+        self._guesses = Guesses(options, drafter, cuttable=model.cuttable, spare=model.spare_outputs, limit_s=step_target_s)
         self._constraints = open_constraints(vocabulary)
         self._cells = open_cells(model, options)
         self._annex = Annex(model, self._cells, most_bytes=options.prefix.ram_bytes)

@@ -293,4 +293,4 @@ def _to_numpy(array: Any) -> Logits:
 
 def open_backend() -> SequenceBackend[MlxState]:
     """Makes a backend without a model."""
-    return SequenceBackend(MlxRunner())
+    return SequenceBackend(MlxRunner(), MlxRunner)

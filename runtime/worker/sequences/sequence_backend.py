@@ -13,18 +13,13 @@ from typing import Generic, Literal
 from ...frames import LoadOptions
 from ...questions import Question
 from ...request import GenerateRequest
-from ..adapters import Adapters
-from ..backends.backend import Admission, Begun, Loaded, Lost, Occupancy, Refusal, Sampled, StepOutcome, Work
+from ..backends.backend import Admission, Begun, Drafted, Loaded, Lost, Occupancy, Refusal, Sampled, StepOutcome, Work
 from ..chat.forms import open_form
 from ..constraint.matcher import ConstraintFailed
 from ..constraint.vocabulary import ConstraintVocabulary, Tokens
+from ..draft.guesses import MOST_CHECKED, Guesses
 from ..fill import FillTokens
 from ..prefix.explain import Explainer
-from ..prefix.fingerprint import fingerprint_files
-from ..prefix.memory import MemoryTier
-from ..prefix.segments import root_key
-from ..prefix.store import PrefixStore
-from ..prefix.stores import Stores
 from ..prompts import PromptReader
 from ..sampling.logprobs import logprob_of
 from ..sampling.ranges import check_sampling
@@ -32,8 +27,9 @@ from ..sampling.sampler import Sampler
 from ..slices import Slices
 from ..words import WordQuestion, answer_words
 from .folder_vocabulary import FolderVocabulary, read_template
+from .opening import open_guesses, open_stores, warm_up
 from .overlay import Overlay
-from .runner import Logits, Opened, Part, PromptRunner, Runner, S, Turn
+from .runner import Logits, Part, PromptRunner, Runner, S, Turn
 from .sequence import Sequence
 from .states import States
 
@@ -61,6 +57,7 @@ class SequenceBackend(Generic[S]):
 
     Args:
         runner: the engine; it has no model yet.
+        make_runner: makes another one, for a second model that guesses; None where its guesses cannot be checked.
     """
 
     _vocabulary: FolderVocabulary
@@ -68,10 +65,12 @@ class SequenceBackend(Generic[S]):
     _constraints: ConstraintVocabulary
     _states: States[S]
     _slices: Slices
+    _guesses: Guesses
     _context_length: int
 
-    def __init__(self, runner: Runner[S]) -> None:
+    def __init__(self, runner: Runner[S], make_runner: Callable[[], Runner[S]] | None = None) -> None:
         self._runner = runner
+        self._make_runner = make_runner
         self._prompt_runner: PromptRunner[S] | None = runner if isinstance(runner, PromptRunner) else None
         """Where it computes several prompts at once."""
         self._sequences: dict[int, Sequence[S]] = {}
@@ -100,18 +99,20 @@ class SequenceBackend(Generic[S]):
         self._constraints = ConstraintVocabulary(lambda: _read_tokens(vocabulary))
         self._batch_tokens = options.batch_tokens
         self._ram_bytes = options.prefix.ram_bytes
-        self._slices = Slices(target_s=options.step_target_s or STEP_TARGET_S, most=options.batch_tokens)
+        step_target_s = options.step_target_s or STEP_TARGET_S
+        self._slices = Slices(target_s=step_target_s, most=options.batch_tokens)
+        self._guesses, guessing = open_guesses(opened, options, vocabulary, self._make_runner, limit_s=step_target_s)
         sequences = min(options.max_sequences, opened.most_sequences or options.max_sequences)
         self._states = States(
             self._runner,
-            self._open_stores(opened, options),
+            open_stores(opened, options, self._overlay),
             Explainer(vocabulary.text),
             cuttable=opened.cuttable,
             copyable=opened.copyable,
             boundaries=vocabulary.boundaries,
             most_tokens=max(options.cache_tokens or 0, self._context_length),
         )
-        self._warm_up()
+        warm_up(self._runner, vocabulary.bos if vocabulary.bos is not None else 0, self._guesses)
         on_progress(1.0)
         conversation = self._prompts.conversation
         return Loaded(
@@ -119,7 +120,7 @@ class SequenceBackend(Generic[S]):
             sequences,
             vocabulary.size,
             opened.engine,
-            opened.details | {"chat template": conversation.about},
+            opened.details | {"chat template": conversation.about, "guesses": guessing},
             "native" if conversation.knows_tools else "generic",
             conversation.thinks,
         )
@@ -152,7 +153,10 @@ class SequenceBackend(Generic[S]):
             constraint=admission.form,
         )
         shown = admission.shown if isinstance(admission, SequenceAdmission) else frozenset[int]()
-        self._sequences[sequence] = Sequence(sequence, tokens, sampler, request, shown=shown)
+        room = min(self._context_length, request.context_limit or self._context_length)
+        started = Sequence[S](sequence, tokens, sampler, request, room=room, shown=shown)
+        self._sequences[sequence] = started
+        self._guesses.begin(started, request)
 
     def step(self) -> StepOutcome:
         """Computes a token for each sequence that is past its prompt, and a part of the prompts of the others."""
@@ -169,7 +173,13 @@ class SequenceBackend(Generic[S]):
         if self._prompt_runner is not None:
             answering += [sequence for sequence in prompts if sequence.number in self._sequences and self._is_due(sequence)]
         if answering:
-            self._compute_answers(answering, outcome)
+            # Guesses are checked sequence by sequence: several answers are quicker at once, each with one token.
+            alone = len(answering) == 1 and not outcome.prefill_tokens
+            self._guesses.fill(answering, MOST_CHECKED if alone else 0)
+            if answering[0].guess:
+                self._check_guess(answering[0], outcome)
+            else:
+                self._compute_answers(answering, outcome)
         self._states.save_some(time.monotonic() + SAVE_FOR_S)
         return outcome
 
@@ -196,6 +206,7 @@ class SequenceBackend(Generic[S]):
         dropped = self._sequences.pop(sequence, None)
         if dropped is not None:
             self._states.leave(dropped)
+            self._guesses.drop(sequence)
 
     def occupancy(self) -> Occupancy:
         """Counts the tokens that states hold."""
@@ -211,33 +222,12 @@ class SequenceBackend(Generic[S]):
         for number in tuple(self._sequences):
             self.drop(number)
         self._states.close()
+        self._guesses.close()
         self._runner.close()
 
     def forget(self) -> None:
         """Lets go of everything that ended sequences left."""
         self._states.forget_all()
-
-    def _open_stores(self, opened: Opened, options: LoadOptions) -> Stores:
-        """Makes the stores of the model's states; each mixture of adapters gets one of its own, and all share their memory."""
-        fingerprint = fingerprint_files(opened.files)
-        memory = MemoryTier(options.prefix.ram_bytes, cuttable=opened.cuttable)
-        kinds = (opened.engine, opened.precision, options.cache_type)
-
-        def open_store(adapters: Adapters) -> PrefixStore:
-            parts = [kind.encode() for kind in kinds] + ([self._overlay.identify(adapters)] if adapters else [])
-            root = root_key(fingerprint, *parts)
-            return PrefixStore(options.prefix, root=root, cuttable=opened.cuttable, label=opened.folder.name, memory=memory)
-
-        stores = Stores(open_store)
-        stores.under(())
-        return stores
-
-    def _warm_up(self) -> None:
-        """The first token takes far longer than all others: kernels are compiled, weights are read."""
-        state = self._runner.begin()
-        token = self._vocabulary.bos if self._vocabulary.bos is not None else 0
-        self._runner.extend(state, [token], "last")
-        self._runner.release(state)
 
     def _let_in(self) -> list[Sequence[S]]:
         """Gives those their turn for whom there is room, oldest first; held ones give up theirs where another needs it."""
@@ -364,6 +354,8 @@ class SequenceBackend(Generic[S]):
         took_s = time.perf_counter() - began_s
         outcome.compute_s += took_s
         self._slices.note(decode_tokens=len(answering), prefill_tokens=0, took_s=took_s)
+        if len(answering) == 1:
+            self._guesses.note_step(1, took_s)
         for sequence, result in zip(answering, found, strict=True):
             try:
                 if isinstance(result, int):
@@ -374,23 +366,50 @@ class SequenceBackend(Generic[S]):
             except ConstraintFailed as error:
                 self._lose(sequence, error, outcome)
 
-    def _choose(self, sequence: Sequence[S], logits: Logits, outcome: StepOutcome) -> None:
-        token = sequence.sampler.choose(logits)
-        self._add(sequence, token, outcome, logits)
+    def _check_guess(self, sequence: Sequence[S], outcome: StepOutcome) -> None:
+        """Computes what was guessed, and chooses token after token as without a guess, as long as each is what was guessed."""
+        state, guess = sequence.state, sequence.guess
+        assert state is not None  # noqa: S101 - it was prepared
+        before = state.length
+        accepted = 0
+        began_s = time.perf_counter()
+        try:
+            rows = self._runner.extend(state, [sequence.tokens[-1], *guess], "all")
+            assert rows is not None  # noqa: S101 - they were wanted
+            took_s = time.perf_counter() - began_s
+            for row, guessed in zip(rows, [*guess, None], strict=True):
+                if self._choose(sequence, row, outcome) != guessed:
+                    break
+                accepted += 1
+            began_s = time.perf_counter()
+            if accepted < len(guess):
+                self._runner.cut(state, before + 1 + accepted)
+            took_s += time.perf_counter() - began_s
+        except Exception as error:
+            self._lose(sequence, error, outcome)
+            return
+        outcome.drafted.append(Drafted(sequence.number, len(guess), accepted))
+        outcome.compute_s += took_s
+        self._guesses.note_step(1 + len(guess), took_s)
 
-    def _add(self, sequence: Sequence[S], token: int, outcome: StepOutcome, logits: Logits | None = None) -> None:
+    def _choose(self, sequence: Sequence[S], logits: Logits, outcome: StepOutcome) -> int | None:
+        """Chooses a sequence's next token; None where the model ended."""
+        return self._add(sequence, sequence.sampler.choose(logits), outcome, logits)
+
+    def _add(self, sequence: Sequence[S], token: int, outcome: StepOutcome, logits: Logits | None = None) -> int | None:
         vocabulary = self._vocabulary
         if len(sequence.tokens) == sequence.prompt_tokens:
             self._states.computed(sequence)
         sequence.tokens.append(token)
         if token in vocabulary.ends:
             outcome.tokens.append(Sampled(sequence.number, b"", end=True))
-            return
+            return None
         logprob = None
         if sequence.top_logprobs is not None and logits is not None:
             logprob = logprob_of(logits[: vocabulary.size], vocabulary, token=token, top=sequence.top_logprobs)
         piece = vocabulary.bytes_of(token) if token in sequence.shown else vocabulary.piece(token)
         outcome.tokens.append(Sampled(sequence.number, piece, logprob=logprob))
+        return token
 
     def _lose(self, sequence: Sequence[S], error: Exception, outcome: StepOutcome) -> None:
         kind: Literal["overloaded", "failed"] = "overloaded" if isinstance(error, MemoryError) else "failed"
@@ -398,6 +417,7 @@ class SequenceBackend(Generic[S]):
             log.error("a sequence is lost", exc_info=error)
         self._states.leave(sequence, keep=False)
         self._sequences.pop(sequence.number, None)
+        self._guesses.drop(sequence.number)
         outcome.lost.append(Lost(sequence.number, kind, f"The engine could not go on: {error}"))
 
 
