@@ -39,10 +39,14 @@ class ConfigWeights:
 
 def count_weights(config: Mapping[str, object]) -> ConfigWeights | None:
     """Counts; None where the config is not one of a decoder, or lacks what it takes."""
-    inner = config.get("text_config")
-    facts = {**config, **cast("Mapping[str, object]", inner)} if isinstance(inner, Mapping) else dict(config)
-    model = _Model(facts)
+    model = _Model(text_settings(config))
     return model.count() if model.is_complete else None
+
+
+def text_settings(config: Mapping[str, object]) -> Mapping[str, object]:
+    """The keys of the model of texts, before those of a whole that takes pictures too."""
+    inner = config.get("text_config")
+    return {**config, **cast("Mapping[str, object]", inner)} if isinstance(inner, Mapping) else config
 
 
 class _Model:

@@ -9,6 +9,7 @@ from typing import cast
 import msgspec
 
 from ..errors import FormatError
+from .config_facts import with_config
 from .header import Ability, Format, Header
 
 _WITHOUT_HEAD = ("Model", "ForMaskedLM")
@@ -56,37 +57,9 @@ def total_bytes(paths: Iterable[Path]) -> int:
 
 def to_header(folder: Path, format: Format, config: Mapping[str, object], size_bytes: int) -> Header:  # noqa: A002
     """Makes a header of a config.json in the shape of Hugging Face transformers; keys that are missing stay unknown."""
-    inner = config.get("text_config")
-    facts = {**config, **cast("dict[str, object]", inner)} if isinstance(inner, dict) else config
-
-    def integer(key: str) -> int | None:
-        value = facts.get(key)
-        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-    embedding, heads, head_dim = integer("hidden_size"), integer("num_attention_heads"), integer("head_dim")
-    if head_dim is None and embedding and heads:
-        head_dim = embedding // heads
-    layers, kv_heads = integer("num_hidden_layers"), integer("num_key_value_heads")
-    kv_heads = heads if kv_heads is None else kv_heads
-    kind = config.get("model_type")
-    kv_bytes = None
-    if layers is not None and kv_heads is not None and head_dim is not None:
-        kv_bytes = 2 * 2 * layers * kv_heads * head_dim
-    return Header(
-        format=format,
-        size_bytes=size_bytes,
-        architecture=kind if isinstance(kind, str) else None,
-        layers=layers,
-        embedding_length=embedding,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=head_dim,
-        context_length=integer("max_position_embeddings"),
-        vocabulary_size=integer("vocab_size"),
-        has_chat_template=_has_chat_template(folder),
-        kv_bytes_per_token=kv_bytes,
-        ability=tell_ability(config, has_stages=(folder / "modules.json").is_file()),
-    )
+    ability = tell_ability(config, has_stages=(folder / "modules.json").is_file())
+    template = _has_chat_template(folder)
+    return with_config(Header(format=format, size_bytes=size_bytes, has_chat_template=template, ability=ability), config)
 
 
 def tell_ability(config: Mapping[str, object], *, has_stages: bool) -> Ability:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -11,7 +10,7 @@ from typing import Final
 import msgspec
 
 from ..errors import DownloadError, FormatError
-from ..formats.config_weights import count_weights
+from ..formats.config_facts import with_config, with_weights
 from ..formats.gguf import to_gguf_header
 from ..formats.gguf_part import GgufPart, parse_part
 from ..formats.header import Header
@@ -76,40 +75,12 @@ def _read_part(listing: Listing, file: RemoteFile, endpoint: str | None) -> Gguf
 def _of_config(listing: Listing, file: HubFile, endpoint: str | None) -> Header:
     """Counts by the config.json in the model's folder; without one only the sizes are known."""
     place = f"{file.place}/config.json" if file.place else "config.json"
-    header = file.header
     text = _read_beginning(listing, place, _MOST_CONFIG_BYTES, endpoint)
     try:
         config = msgspec.json.decode(text, type=dict[str, object])
     except msgspec.MsgspecError as error:
         raise FormatError(Path(place), f"cannot be read: {error}") from error
-    counted = count_weights(config)
-    if counted is None:
-        return header
-    facts = _facts(config)
-    heads, width = facts.get("num_attention_heads"), facts.get("hidden_size")
-    layout = counted.kv_layout
-    return replace(
-        header,
-        parameters=counted.parameters,
-        layers=facts.get("num_hidden_layers"),
-        embedding_length=width,
-        heads=heads,
-        kv_heads=facts.get("num_key_value_heads", heads),
-        head_dim=facts.get("head_dim") or (width // heads if width and heads else None),
-        context_length=facts.get("max_position_embeddings"),
-        vocabulary_size=facts.get("vocab_size"),
-        feed_forward_length=facts.get("intermediate_size"),
-        kv_bytes_per_token=2 * (layout.width + layout.window_width),
-        kv_layout=layout,
-        active=counted.active(header.size_bytes),
-    )
-
-
-def _facts(config: Mapping[str, object]) -> dict[str, int]:
-    """All whole numbers of a config, those of the model of texts before the whole one's."""
-    inner = config.get("text_config")
-    texts = msgspec.convert(inner, dict[str, object]) if isinstance(inner, dict) else {}
-    return {key: value for key, value in {**config, **texts}.items() if isinstance(value, int) and not isinstance(value, bool)}
+    return with_weights(with_config(file.header, config), config)
 
 
 def _read_beginning(listing: Listing, path: str, most_bytes: int, endpoint: str | None) -> bytes:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
+from ..formats.config_facts import with_config, with_weights
 from ..formats.config_weights import ConfigWeights, count_weights
 from ..formats.header import Ability, Header
 
@@ -45,35 +47,10 @@ class ListedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def header(self, quantization: str, usual_bits: Mapping[str, float]) -> Header:
         """Gives the header that a file of this quantisation has about."""
-        counted = self.count()
-        size_bytes = int(counted.parameters * {**usual_bits, **self.bits}[quantization] / 8)
+        size_bytes = int(self.count().parameters * {**usual_bits, **self.bits}[quantization] / 8)
         ability: Ability = "embedding" if "embed" in self.tasks else "text"
-
-        def integer(key: str) -> int | None:
-            value = self.config.get(key)
-            return value if isinstance(value, int) else None
-
-        heads, width = integer("num_attention_heads"), integer("hidden_size")
-        return Header(
-            format="gguf",
-            size_bytes=size_bytes,
-            name=self.name,
-            architecture=str(self.config.get("model_type")),
-            quantization=quantization,
-            parameters=counted.parameters,
-            layers=integer("num_hidden_layers"),
-            embedding_length=width,
-            heads=heads,
-            kv_heads=integer("num_key_value_heads") or heads,
-            head_dim=integer("head_dim") or (width // heads if width and heads else None),
-            context_length=self.context,
-            vocabulary_size=integer("vocab_size"),
-            kv_bytes_per_token=2 * (counted.kv_layout.width + counted.kv_layout.window_width),
-            kv_layout=counted.kv_layout,
-            active=counted.active(size_bytes),
-            feed_forward_length=integer("intermediate_size") or integer("moe_intermediate_size"),
-            ability=ability,
-        )
+        header = Header(format="gguf", size_bytes=size_bytes, name=self.name, quantization=quantization, ability=ability)
+        return replace(with_weights(with_config(header, self.config), self.config), context_length=self.context)
 
 
 class ModelList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
