@@ -38,6 +38,17 @@ def test_the_layout_follows_from_the_names_of_tensors(tmp_path: Path, names: tup
     assert detect(tmp_path) is None
 
 
+def test_a_file_as_mlx_writes_it_says_nothing_of_itself(tmp_path: Path) -> None:
+    path = make(tmp_path, MLX) / "adapters.safetensors"
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    table = b'{"__metadata__":null,' + data[8 : 8 + length].lstrip()[1:]
+    path.write_bytes(len(table).to_bytes(8, "little") + table + data[8 + length :])
+    header = read_adapter(tmp_path)
+    assert header is not None
+    assert header.layout == "mlx"
+
+
 def test_what_is_no_plain_adapter_is_none(tmp_path: Path) -> None:
     assert read_adapter(make(tmp_path / "dora", MLX, fine_tune_type="dora")) is None
     assert read_adapter(make(tmp_path / "full", ("model.norm.weight",), fine_tune_type="full")) is None

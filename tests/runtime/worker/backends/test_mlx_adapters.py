@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,7 @@ from tiny_folder import make_tiny_folder
 
 from impetus.runtime.request import Adapter
 from impetus.runtime.worker.backends.backend import Refusal
+from impetus.runtime.worker.sequences.lora import plain_name
 
 pytestmark = [
     pytest.mark.engine,
@@ -137,6 +139,63 @@ def test_quantized_weights_take_adapters_too(folder: Path, tmp_path: Path, promp
         assert found[-1] == pytest.approx(open_numpy_llama(merged).scores(prompt), abs=1e-2)
     finally:
         player.close()
+
+
+@pytest.mark.parametrize("kind", ["gemma3_text", "qwen3_moe"])
+@pytest.mark.parametrize("bits", [None, 4])
+def test_every_kind_of_layer_is_adapted_as_mlx_lm_does(folder: Path, tmp_path: Path, kind: str, bits: int | None) -> None:
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+    from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
+    from mlx_lm.utils import load_model
+    from tiny_mlx import make_mlx_folder, quantize_folder
+
+    base = make_mlx_folder(tmp_path / "base", folder / "base", kind)
+    if bits is not None:
+        base = quantize_folder(tmp_path / "small", base, bits=bits)
+    # What mlx-lm trains: every layer that it can, rows of the vocabulary and experts among them.
+    trained, _ = load_model(base)
+    trained.set_dtype(mx.float32)
+    keys = [name for name, layer in trained.named_modules() if "weight" in layer and "norm" not in name]
+    config = {
+        "fine_tune_type": "lora",
+        "num_layers": 0,
+        "lora_parameters": {"rank": 4, "scale": 2.0, "dropout": 0.0, "keys": keys},
+    }
+    linear_to_lora_layers(trained, 0, config["lora_parameters"])
+    mx.random.seed(3)
+    drawn = {
+        name: mx.random.normal(value.shape) * 0.2
+        for name, value in tree_flatten(trained.parameters())
+        if name.endswith((".lora_a", ".lora_b"))
+    }
+    assert any("embed_tokens" in name for name in drawn)
+    assert kind != "qwen3_moe" or any("switch_mlp" in name for name in drawn)
+    lora = tmp_path / "lora"
+    lora.mkdir()
+    mx.save_safetensors(str(lora / "adapters.safetensors"), drawn)
+    (lora / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    plain, _ = load_model(base)
+    plain.set_dtype(mx.float32)
+    ids = list(range(100, 140))
+    expected = np.array(load_adapters(plain, str(lora))(mx.array([ids]))[0])
+    player = Player("mlx", base, prefix=kept_in(None))
+    try:
+        found = scores(player, ids, under(tmp_path, ("lora", 1.0)))
+        assert found == pytest.approx(expected, abs=2e-3)
+        assert np.abs(found - scores(player, ids, ())).max() > 0.1
+    finally:
+        player.close()
+
+
+def test_modules_are_known_under_what_each_library_puts_around_them() -> None:
+    for one, other in {
+        "model.language_model.layers.3.self_attn.q_proj": "language_model.model.layers.3.self_attn.q_proj",
+        "transformer.h.0.attn.c_attn": "model.h.0.attn.c_attn",
+        "lm_head": "language_model.lm_head",
+    }.items():
+        assert plain_name(one) == plain_name(other)
+    assert plain_name("vision_tower.layers.3.self_attn.q_proj") != plain_name("model.layers.3.self_attn.q_proj")
 
 
 def alone(folder: Path, *adapters: tuple[str, float], text: str = TEXT) -> bytes:
