@@ -78,7 +78,8 @@ def _decode(text: bytes) -> tuple[str | None, list[_Tensor], tuple[str, ...]]:
     """Gives the library that is named in a table, the tensors, and their names."""
     raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     # MLX writes null where it has nothing to say.
-    metadata = msgspec.json.decode(raw.pop(_METADATA, msgspec.Raw(b"null")), type=dict[str, str] | None) or {}
+    said = bytes(raw.pop(_METADATA, msgspec.Raw(b"null")))
+    metadata = {} if said == b"null" else msgspec.json.decode(said, type=dict[str, str])
     # All at once, as that is several times as fast as one after the other.
     listed = b"[" + b",".join(map(bytes, raw.values())) + b"]"
     return metadata.get("format"), msgspec.json.decode(listed, type=list[_Tensor]), tuple(raw)
