@@ -129,7 +129,7 @@ class Runtime:
             max_loaded=config.models.max_loaded,
             load_timeout_s=config.engine.load_timeout_s,
             on_change=self._changed,
-            next_engine=self._next_engine,
+            next_engines=self._next_engines,
             keep_alive_s=config.models.idle_unload_s or math.inf,
             choose=partial(choose_engine, prefer=config.engine.prefer),
             pinned=lambda: self._names.find_ids(self.config.models.pinned),
@@ -430,14 +430,14 @@ class Runtime:
         self._names.add_made(self._made_aliases.all)
         self._changed()
 
-    def _next_engine(self) -> EngineName | None:
-        """The engine of a model that is not in memory; None where nothing is left to be loaded, or nothing is to stand by."""
+    def _next_engines(self) -> list[EngineName]:
+        """The engines of models that are not in memory; none where nothing is to stand by."""
         if not self.config.engine.standby:
-            return None
+            return []
         idle = [status.model for status in self._statuses() if status.state in {"unloaded", "failed"}]
         engines = {choose_engine(model.header, self.config.engine.prefer).engine for model in idle}
-        # What takes longest to import; models that do no work come last.
-        return next((engine for engine in SLOWEST_FIRST if engine in engines), None)
+        # What takes longest to import comes first; models that do no work come last.
+        return [engine for engine in SLOWEST_FIRST if engine in engines]
 
     async def _plan_contexts(self) -> None:
         """Says what each model would be loaded with."""

@@ -1,10 +1,10 @@
-"""A worker without a model: started ahead of time, so that a load need not wait for a process and its libraries."""
+"""Workers without a model: started ahead of time, so that a load need not wait for a process and its libraries."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ..frames import FromEngine, Prepare, Prepared
 from .choice import EngineName
@@ -163,3 +163,97 @@ class Standby:
             # It holds nothing that could be lost.
             await worker.kill()
             self._on_change()
+
+
+class Standbys:
+    """Keeps a worker ready for each engine that is likely to be needed next; they are started one after the other.
+
+    It belongs to one event loop; after `close` it is of no further use.
+    """
+
+    def __init__(
+        self,
+        *,
+        environment: Mapping[str, str],
+        wanted: Callable[[], Sequence[EngineName]],
+        is_busy: Callable[[], bool],
+        has_room: Callable[[], bool],
+        on_change: Callable[[], None],
+        calm_s: float = CALM_S,
+    ) -> None:
+        """Takes what each asks before it starts a worker; see `Standby`.
+
+        Args:
+            environment: of the workers, whole.
+            wanted: the engines that are likely to be needed, what is worth most first.
+            is_busy: whether models are being loaded or answers computed.
+            has_room: whether the machine has memory to spare for one more; may block.
+            on_change: called when a worker came, was prepared or went.
+            calm_s: how long each waits after a `review`.
+        """
+        self._environment = environment
+        self._wanted = wanted
+        self._is_busy = is_busy
+        self._has_room = has_room
+        self._on_change = on_change
+        self._calm_s = calm_s
+        self._standbys: dict[EngineName, Standby] = {}
+        self._closing = False
+        self._paused = False
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes that stand by."""
+        return tuple(standby.pid for standby in self._standbys.values() if standby.pid is not None)
+
+    @property
+    def prepared(self) -> Collection[EngineName]:
+        """The engines for which a worker stands by that has imported them."""
+        return {engine for engine, standby in self._standbys.items() if standby.is_prepared}
+
+    def review(self) -> None:
+        """Says that what is wanted may have changed; after a calm time workers are started or ended."""
+        if self._closing:
+            return
+        for engine in self._wanted():
+            if engine not in self._standbys:
+                self._standbys[engine] = self._make(engine)
+        for standby in self._standbys.values():
+            standby.review()
+
+    def pause(self, *, paused: bool) -> None:
+        """Ends the workers and starts no others, or goes on as usual."""
+        self._paused = paused
+        for standby in self._standbys.values():
+            standby.pause(paused=paused)
+
+    def take(self, engine: EngineName) -> WorkerProcess | None:
+        """Hands over the worker, where one stands by for this engine; it belongs to the caller from then on."""
+        standby = self._standbys.get(engine)
+        return None if standby is None else standby.take(engine)
+
+    async def close(self) -> None:
+        """Ends the workers, and starts no others."""
+        self._closing = True
+        await asyncio.gather(*(standby.close() for standby in self._standbys.values()))
+
+    def _make(self, engine: EngineName) -> Standby:
+        standby = Standby(
+            environment=self._environment,
+            wanted=lambda: engine if engine in self._wanted() else None,
+            is_busy=lambda: self._is_busy() or self._comes_before(engine),
+            has_room=self._has_room,
+            on_change=self._on_change,
+            calm_s=self._calm_s,
+        )
+        standby.pause(paused=self._paused)
+        return standby
+
+    def _comes_before(self, engine: EngineName) -> bool:
+        """Whether another one is being prepared, or is to be started first."""
+        wanted = self._wanted()
+        before = wanted[: wanted.index(engine)] if engine in wanted else ()
+        others = (self._standbys[other] for other in before if other in self._standbys)
+        if any(not other.is_prepared for other in others):
+            return True
+        return any(other.pid is not None and not other.is_prepared for other in self._standbys.values())

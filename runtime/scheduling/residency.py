@@ -16,7 +16,7 @@ import msgspec
 
 from ..engines.choice import EngineChoice, EngineName, choose_engine
 from ..engines.process import EngineProcess
-from ..engines.standby import Standby
+from ..engines.standby import Standbys
 from ..engines.supervisor import RestartBackoff
 from ..errors import EngineCrashed, EngineError, ImpetusError, LoadFailed, Overloaded, UnservableModel
 from ..formats.header import Header
@@ -49,7 +49,7 @@ class Residency:
         max_loaded: int,
         load_timeout_s: float,
         on_change: Callable[[], None],
-        next_engine: Callable[[], EngineName | None] = lambda: None,
+        next_engines: Callable[[], Sequence[EngineName]] = lambda: (),
         keep_alive_s: float = math.inf,
         choose: Callable[[Header], EngineChoice] = choose_engine,
         pinned: Callable[[], AbstractSet[str]] = frozenset,
@@ -63,7 +63,7 @@ class Residency:
             max_loaded: so many models are in memory at once.
             load_timeout_s: a load that takes longer is given up.
             on_change: called when a model's status or a process changed.
-            next_engine: the engine that may be asked for next; a process stands by for it. None where none will be.
+            next_engines: those that may be asked for next; a process stands by for each that there is room for.
             keep_alive_s: how long a model stays in memory unused, where no request said otherwise since it was loaded.
             choose: says which engine holds a model.
             pinned: the ids of models that never make room for others.
@@ -82,9 +82,9 @@ class Residency:
         self._residents: dict[str, Resident] = {}
         self._one_load = asyncio.Lock()
         self._closing = False
-        self._standby = Standby(
+        self._standbys = Standbys(
             environment=environment,
-            wanted=next_engine,
+            wanted=next_engines,
             is_busy=lambda: any(resident.running or resident.loading for resident in self.residents()),
             has_room=lambda: governor.has_room(STANDBY_ROOM_BYTES, self._held()),
             on_change=on_change,
@@ -108,13 +108,13 @@ class Residency:
         }
 
     def pids(self) -> Iterable[int]:
-        """The processes of the engines, also one that stands by."""
+        """The processes of the engines, also those that stand by."""
         engines = [resident.engine for resident in self._residents.values() if resident.engine is not None]
-        return [holder.pid for holder in (*engines, self._standby) if holder.pid is not None]
+        return [*(engine.pid for engine in engines if engine.pid is not None), *self._standbys.pids]
 
     def review_standby(self) -> None:
         """Says that other models may be asked for than before."""
-        self._standby.review()
+        self._standbys.review()
 
     @asynccontextmanager
     async def use(
@@ -215,7 +215,7 @@ class Residency:
         self._limits, self._fewer = limits, fewer
         for resident in self.residents():
             self._send_limits(resident)
-        self._standby.pause(paused=not limits.background)
+        self._standbys.pause(paused=not limits.background)
 
     def unload_idle(self, idle_s: float) -> None:
         """Unloads the models that nobody used for so long, but for pinned ones."""
@@ -258,7 +258,7 @@ class Residency:
                 stopped.append(cast("asyncio.Task[object]", resident.leaving))
         if stopped:
             await asyncio.wait(stopped)
-        await asyncio.gather(self._standby.close(), *(self._end(resident) for resident in self.residents()))
+        await asyncio.gather(self._standbys.close(), *(self._end(resident) for resident in self.residents()))
 
     async def _load(self, resident: Resident) -> EngineProcess:
         model = resident.model
@@ -285,7 +285,7 @@ class Residency:
             started_s = time.monotonic()
             for reason in filter(None, (choice.reason, *plan.reasons)):
                 log.info("%s: %s", model.id, reason)
-            ready = await engine.start(self._standby.take(choice.engine))
+            ready = await engine.start(self._standbys.take(choice.engine))
             if not engine.alive:
                 raise LoadFailed(model.id, "its engine ended as soon as it was ready.")
             resident.ready = ready
@@ -480,5 +480,5 @@ class Residency:
         resident.state = state
         resident.failure = failure
         if state in {"ready", "unloaded", "failed"}:
-            self._standby.review()
+            self._standbys.review()
         self._on_change()

@@ -86,6 +86,7 @@ class MlxRunner:
             context_length=length if isinstance(length, int) else options.context_length or DEFAULT_CONTEXT,
             engine=ENGINE,
             cuttable=self._cuttable,
+            warm=True,
             precision=f"{kind} {self._bits or 16}",
             details={
                 "device": "GPU" if on_gpu() else "CPU",

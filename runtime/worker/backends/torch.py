@@ -58,6 +58,7 @@ class TorchRunner:
             context_length=length if isinstance(length, int) else options.context_length or DEFAULT_CONTEXT,
             engine=ENGINE,
             cuttable=self._plain,
+            warm=True,
             precision=kind,
             details={"device": self._device, "numbers": kind},
         )

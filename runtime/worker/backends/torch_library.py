@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -22,6 +24,17 @@ DynamicLayer = cast("Any", _DynamicLayer)
 ENGINE = f"transformers {version('transformers')} (torch {version('torch')})"
 
 
+def import_models() -> None:
+    """Imports what transformers would at the first model, of any architecture: that takes longer than to load a small one."""
+    import_module("transformers.models.llama.modeling_llama")
+    with suppress(ImportError, AttributeError, TypeError):
+        # Some hundred expressions are compiled and kept at the first call.
+        import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("llama")
+
+
 def choose_device() -> str:
     """Says where torch computes here: on the GPU of a Mac, else on the CPU."""
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+import_models()

@@ -26,9 +26,6 @@ from ..prefix.sharing import common_prefix
 from .folder_vocabulary import FolderVocabulary
 from .runner import Logits, Runner, S
 
-MOST_ENDED = 4
-"""So many ended sequences are kept, for prompts that begin as they did."""
-
 log = logging.getLogger(__name__)
 
 
@@ -71,7 +68,7 @@ class DraftModel(Generic[S]):
         try:
             if not opened.cuttable:
                 raise LoadError(f"{path.name} cannot guess for another model: its memory cannot go back to an earlier token.")
-            self._context_length = opened.context_length
+            self._context_length = min(opened.context_length, options.context_length or opened.context_length)
             self._vocabulary = FolderVocabulary(opened.folder, rows=opened.rows)
             self._shared_size = self._vocabulary.size
             """The ids below are those of the larger model, too."""
@@ -116,11 +113,12 @@ class DraftModel(Generic[S]):
         return [self._draft(want, catch_up) for want in wants]
 
     def drop(self, number: int) -> None:
-        """Notes the end of a sequence; an unknown one is ignored."""
+        """Notes the end of a sequence, which is kept for prompts that begin as it did; an unknown one is ignored."""
         if (held := self._held.pop(number, None)) is None:
             return
         self._ended.append(held)
-        if len(self._ended) > MOST_ENDED:
+        # One context is what a plan counts for a model that guesses.
+        while sum(len(one.tokens) for one in self._ended) > self._context_length:
             self._runner.release(self._ended.pop(0).state)
 
     def close(self) -> None:

@@ -33,17 +33,19 @@ class FolderVocabulary:
         folder: where they lie.
         rows: how many scores the model gives for each place; ids behind them do not exist for it. None is as the tokenizer
             counts.
+        tokenizer: the folder's, where it was read before.
 
     Raises:
         LoadError: the folder has no tokenizer that can be read.
     """
 
-    def __init__(self, folder: Path, *, rows: int | None = None) -> None:
-        self._tokenizer = _open(folder)
+    def __init__(self, folder: Path, *, rows: int | None = None, tokenizer: Tokenizer | None = None) -> None:
+        self._tokenizer = open_tokenizer(folder) if tokenizer is None else tokenizer
         self._settings = settings = read_json(folder / "tokenizer_config.json")
         config = read_json(folder / "config.json")
         generation = read_json(folder / "generation_config.json")
-        self._decoder = str(json.loads(self._tokenizer.to_str()).get("decoder") or "")
+        # What it is pickled as; the whole tokenizer as text would take a large vocabulary's worth of time.
+        self._decoder = str(self._tokenizer.decoder.__getstate__())
         self._added = dict(self._tokenizer.get_added_tokens_decoder())
         known = self._tokenizer.get_vocab(with_added_tokens=True)
         size = max(known.values(), default=-1) + 1
@@ -189,7 +191,8 @@ def read_template(folder: Path) -> str | None:
     return None
 
 
-def _open(folder: Path) -> Tokenizer:
+def open_tokenizer(folder: Path) -> Tokenizer:
+    """Reads a folder's tokenizer; raises LoadError where there is none that can be read."""
     path = folder / "tokenizer.json"
     if path.is_file():
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,11 +19,6 @@ from .draft_model import DraftModel
 from .folder_vocabulary import FolderVocabulary
 from .overlay import Overlay
 from .runner import Opened, Runner, S
-
-LARGER_STEPS = (2, 8)
-"""Steps of so many tokens are tried at the load, where guesses may make such: between these their cost grows evenly."""
-SHORT_STEP_S = 0.05
-"""Where a step takes longer, no larger one is tried: a load is to be over soon."""
 
 
 def open_stores(opened: Opened, options: LoadOptions, overlay: Overlay[S]) -> Stores:
@@ -79,28 +73,3 @@ def open_guesses(
     drafter = DraftModel(make_runner(), path, options)
     drafter.check_vocabulary(vocabulary, opened.folder.name)
     return Guesses(options, drafter, cuttable=True, limit_s=limit_s), f"from prompt and answer, and by {path.name}"
-
-
-def warm_up(runner: Runner[S], token: int, guesses: Guesses) -> None:
-    """Computes a token, as the first takes far longer than all others: kernels are compiled, weights are read.
-
-    Where guesses may make larger steps, it also measures how long some take.
-    """
-    state = runner.begin()
-    runner.extend(state, [token], "last")
-    for count in (1, *LARGER_STEPS) if guesses.on else ():
-        # Each twice: a step of a new size may make the engine prepare for it.
-        took_s = [_time_step(runner, state, [token] * count) for _ in range(2)]
-        guesses.note_step(count, took_s[-1])
-        if took_s[-1] > SHORT_STEP_S:
-            break
-    runner.release(state)
-
-
-def _time_step(runner: Runner[S], state: S, tokens: list[int]) -> float:
-    """Measures how long it takes to compute tokens and forget them again."""
-    before = state.length
-    began_s = time.perf_counter()
-    runner.extend(state, tokens, "all")
-    runner.cut(state, before)
-    return time.perf_counter() - began_s

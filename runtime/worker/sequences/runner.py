@@ -52,6 +52,8 @@ class Opened:
     """Whether a state can be copied and its bytes be read; if not, only what goes on from an ended sequence uses it again."""
     precision: str = ""
     """What shapes the numbers of states, besides the files: the type that it computes and keeps in."""
+    warm: bool = False
+    """Whether a token was computed in full already, which takes far longer the first time."""
     most_sequences: int | None = None
     """How many can be computed at a time; None sets no bound."""
     details: dict[str, str] = field(default_factory=dict[str, str])

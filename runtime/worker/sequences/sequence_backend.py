@@ -6,9 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal
+
+from tokenizers import Tokenizer
 
 from ...frames import LoadOptions
 from ...questions import Question
@@ -26,10 +29,10 @@ from ..sampling.ranges import check_sampling
 from ..sampling.sampler import Sampler
 from ..slices import Slices
 from ..words import WordQuestion, answer_words
-from .folder_vocabulary import FolderVocabulary, read_template
-from .opening import open_guesses, open_stores, warm_up
+from .folder_vocabulary import FolderVocabulary, open_tokenizer, read_template
+from .opening import open_guesses, open_stores
 from .overlay import Overlay
-from .runner import Logits, Part, PromptRunner, Runner, S, Turn
+from .runner import Logits, Opened, Part, PromptRunner, Runner, S, Turn
 from .sequence import Sequence
 from .states import States
 
@@ -85,8 +88,8 @@ class SequenceBackend(Generic[S]):
 
     def load(self, path: str, options: LoadOptions, on_progress: Callable[[float], None]) -> Loaded:
         """Loads the model and computes a first token."""
-        opened = self._runner.open(Path(path), options, on_progress)
-        self._vocabulary = vocabulary = FolderVocabulary(opened.folder, rows=opened.rows)
+        opened, tokenizer = self._open(Path(path), options, on_progress)
+        self._vocabulary = vocabulary = FolderVocabulary(opened.folder, rows=opened.rows, tokenizer=tokenizer)
         self._context_length = min(opened.context_length, options.context_length or opened.context_length)
         self._prompts = PromptReader(
             vocabulary,
@@ -112,7 +115,8 @@ class SequenceBackend(Generic[S]):
             boundaries=vocabulary.boundaries,
             most_tokens=max(options.cache_tokens or 0, self._context_length),
         )
-        warm_up(self._runner, vocabulary.bos if vocabulary.bos is not None else 0, self._guesses)
+        if not opened.warm:
+            self._warm_up()
         on_progress(1.0)
         conversation = self._prompts.conversation
         return Loaded(
@@ -228,6 +232,23 @@ class SequenceBackend(Generic[S]):
     def forget(self) -> None:
         """Lets go of everything that ended sequences left."""
         self._states.forget_all()
+
+    def _open(self, path: Path, options: LoadOptions, on_progress: Callable[[float], None]) -> tuple[Opened, Tokenizer | None]:
+        """Loads the model, and its tokenizer beside it: a large vocabulary takes as long to read as a small model."""
+        folder = path if path.is_dir() else path.parent
+        if not (folder / "tokenizer.json").is_file():
+            return self._runner.open(path, options, on_progress), None
+        with ThreadPoolExecutor(1, "tokenizer") as pool:
+            reading = pool.submit(open_tokenizer, folder)
+            opened = self._runner.open(path, options, on_progress)
+            return opened, reading.result() if opened.folder == folder else None
+
+    def _warm_up(self) -> None:
+        """The first token takes far longer than all others: kernels are compiled, weights are read."""
+        state = self._runner.begin()
+        token = self._vocabulary.bos if self._vocabulary.bos is not None else 0
+        self._runner.extend(state, [token], "last")
+        self._runner.release(state)
 
     def _let_in(self) -> list[Sequence[S]]:
         """Gives those their turn for whom there is room, oldest first; held ones give up theirs where another needs it."""

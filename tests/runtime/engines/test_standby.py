@@ -9,7 +9,7 @@ import pytest
 from engine_tools import ENVIRONMENT, answer, chat, is_gone, make_engine, workers
 
 from impetus.runtime.engines.choice import EngineName
-from impetus.runtime.engines.standby import Standby
+from impetus.runtime.engines.standby import Standby, Standbys
 from impetus.runtime.engines.worker_process import WorkerProcess
 from impetus.runtime.errors import EngineCrashed
 
@@ -186,3 +186,53 @@ async def test_closing_ends_a_worker_that_is_being_started() -> None:
             await around.change()
     around.standby.review()
     assert around.standby.pid is None
+
+
+async def test_each_engine_that_is_wanted_gets_a_worker_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("impetus.runtime.engines.standby.BUSY_LOOKS", 10_000)
+    changed = asyncio.Event()
+    wanted: list[EngineName] = ["scripted", "echo"]
+    most_unprepared = 0
+
+    def count() -> None:
+        nonlocal most_unprepared
+        most_unprepared = max(most_unprepared, len(standbys.pids) - len(standbys.prepared))
+        changed.set()
+
+    async def until(pids: int) -> None:
+        while not len(standbys.pids) == len(standbys.prepared) == pids:
+            changed.clear()
+            await changed.wait()
+
+    standbys = Standbys(
+        environment=ENVIRONMENT,
+        wanted=lambda: wanted,
+        is_busy=lambda: False,
+        has_room=lambda: True,
+        on_change=count,
+        calm_s=0.01,
+    )
+    try:
+        async with asyncio.timeout(30):
+            standbys.review()
+            await until(2)
+            assert most_unprepared == 1
+            assert standbys.prepared == {"scripted", "echo"}
+            assert standbys.take("llama") is None
+            taken = standbys.take("echo")
+            assert taken is not None
+            await taken.kill()
+            assert standbys.prepared == {"scripted"}
+            standbys.review()
+            await until(2)
+            wanted.remove("scripted")
+            standbys.review()
+            await until(1)
+            assert standbys.prepared == {"echo"}
+            standbys.pause(paused=True)
+            await until(0)
+            standbys.pause(paused=False)
+            await until(1)
+    finally:
+        await standbys.close()
+    assert workers() == []

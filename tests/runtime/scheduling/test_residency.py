@@ -3,7 +3,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -70,7 +70,7 @@ async def residency(
     max_loaded: int = 2,
     needed: int = 0,
     machine: Machine | None = None,
-    next_engine: EngineName | None = None,
+    next_engines: Sequence[EngineName] = (),
     keep_alive_s: float = math.inf,
     plan: Callable[[Model, LoadWishes, int | None], LoadPlan] | None = None,
     pinned: frozenset[str] = frozenset(),
@@ -83,7 +83,7 @@ async def residency(
         max_loaded=max_loaded,
         load_timeout_s=30,
         on_change=changed.set,
-        next_engine=lambda: next_engine,
+        next_engines=lambda: next_engines,
         keep_alive_s=keep_alive_s,
         pinned=lambda: pinned,
     )
@@ -200,7 +200,7 @@ async def test_closing_does_not_wait_for_the_requests_an_unload_waits_for() -> N
 
 
 async def test_a_process_stands_by_for_the_next_load() -> None:
-    async with residency(next_engine="echo") as watched:
+    async with residency(next_engines=["echo"]) as watched:
         first = await watched.owner.load(A)
         while len(pids := set(watched.owner.pids())) < 2:
             await watched.change()
@@ -415,7 +415,7 @@ async def test_every_engine_is_told_to_do_less_also_one_that_comes_after_another
 
 
 async def test_nothing_stands_by_while_engines_are_to_do_less() -> None:
-    async with residency(next_engine="echo") as watched:
+    async with residency(next_engines=["echo"]) as watched:
         await watched.owner.load(A)
         while len(set(watched.owner.pids())) < 2:
             await watched.change()

@@ -12,7 +12,7 @@ import pytest
 from numpy_llama import open_numpy_llama
 from sequence_play import Player, ask, chat, kept_in
 
-from impetus.runtime.request import Constraint, Sampling
+from impetus.runtime.request import Adapter, Constraint, Sampling
 from impetus.runtime.worker.backends.backend import LoadError, PromptTooLong, Refusal
 
 pytestmark = [
@@ -166,6 +166,13 @@ def test_ids_that_the_model_lacks_are_refused(player: Player) -> None:
             player.backend.admit(ask(ids))
     with pytest.raises(PromptTooLong):
         player.backend.admit(ask("word " * 3000))
+
+
+def test_an_engine_without_adapters_refuses_them(player: Player, layout: tuple[str, Path]) -> None:
+    says = "no adapter mine" if layout[0] == "mlx" else "takes no adapters"
+    with pytest.raises(Refusal, match=says) as caught:
+        player.backend.admit(ask("Hello", adapters=(Adapter("/models/mine"),)))
+    assert caught.value.param == "lora"
 
 
 def test_user_text_never_becomes_a_control_token(player: Player) -> None:

@@ -194,6 +194,32 @@ def test_guesses_end_where_the_context_ends(tiny: Path, open_mlx: Open) -> None:
         player.backend.drop(number)
 
 
+@pytest.mark.usefixtures("sure")
+def test_a_draft_keeps_one_context_of_what_has_ended(open_mlx: Open, tiny: Path) -> None:
+    with closing(open_mlx(draft="model", draft_path=str(tiny), context_length=128)) as player:
+        drafter = player.backend._guesses._drafter
+        computed: list[int] = []
+        extend = drafter._runner.extend
+
+        def watched(state: Any, tokens: Any, wanted: Any) -> Any:
+            computed.append(len(tokens))
+            return extend(state, tokens, wanted)
+
+        drafter._runner.extend = watched
+        longest: list[int] = []
+        for prompt in (TEXT * 2, TEXT * 2, TEXT[40:], TEXT[::-1][:60], "Some other words that come before it. " + TEXT[:60]):
+            computed.clear()
+            say(player, ask(prompt, tokens=12))
+            kept = [one.tokens for one in drafter._ended]
+            assert kept
+            assert sum(map(len, kept)) <= 128
+            assert all(one.state.length == len(one.tokens) for one in drafter._ended)
+            longest.append(max(computed))
+        assert not drafter._held
+        # The second time all but the newest tokens of the prompt were known.
+        assert longest[0] > 32 > longest[1]
+
+
 def test_a_draft_that_is_not_worth_it_is_given_up(tiny: Path, other: Path) -> None:
     with closing(Player("mlx", tiny, prefix=kept_in(None), draft="model", draft_path=str(other))) as player:
         player.backend._guesses._drafter.token_s = 10.0
