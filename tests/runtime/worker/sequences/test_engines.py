@@ -92,6 +92,8 @@ def test_what_was_computed_survives_a_restart(layout: tuple[str, Path], tiny: Pa
     player.settle()
     player.close()
     player = Player(engine, path, prefix=kept_in(tmp_path))
+    # What is on the disk is looked through beside the first steps.
+    assert player.backend._states._stores.under(()).flush(10)
     (played,) = player.play([ask(prompt + "End")])
     assert played.begun is not None
     assert played.begun.report.disk_tokens > 256
