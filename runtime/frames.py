@@ -42,6 +42,11 @@ class PrefixOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     """A file with the key that what is on the disk is encrypted with; None leaves it plain."""
 
 
+MOST_VOCABULARY_DIFFERENCE = 128
+"""A draft model's vocabulary may have so many tokens more or fewer: those of one family are filled up to different sizes. As
+llama.cpp's common/speculative.cpp has it."""
+
+
 class LoadOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     """How an engine holds its model; what the plan decided."""
 
@@ -75,7 +80,7 @@ class LoadOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     draft: Literal["off", "lookup", "model"] = "off"
     """Whether tokens are guessed ahead, and by what."""
     draft_path: str | None = None
-    """The draft model's file."""
+    """The draft model's file or folder."""
     draft_tokens: int = 64
     """The most tokens guessed at a time."""
     projector_path: str | None = None

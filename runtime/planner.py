@@ -11,9 +11,10 @@ from .errors import UnknownModel, UnservableModel
 from .home import Home
 from .models.model import Model
 from .naming import Names
+from .tuning.guessing import DraftModel
 from .tuning.load_plan import Choice, LoadPlan
 from .tuning.memory_budget import MemoryBudget, divide_memory, tell_size
-from .tuning.plan import DraftModel, plan_load
+from .tuning.plan import plan_load
 from .tuning.wishes import NO_WISHES, LoadWishes
 
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from ...runtime.errors import InvalidRequest
+from ...runtime.formats.adapter import AdapterLayout
 from ...runtime.models.adapter import AdapterFile
 from ...runtime.request import AdapterChoice
 
@@ -34,9 +35,11 @@ class AdapterEntry(msgspec.Struct, frozen=True):
     id: int
     name: str
     path: str
-    """The file's name."""
+    """The name of its file or folder."""
     architecture: str | None
-    """Of the models it was made for."""
+    """Of the models it was made for; null where it does not say."""
+    format: AdapterLayout
+    """A GGUF file, or a folder of mlx-lm or of PEFT."""
     scale: float = 0.0
     """Where a request does not say otherwise."""
 
@@ -48,7 +51,7 @@ def to_choices(bodies: Sequence[AdapterBody] | None) -> tuple[AdapterChoice, ...
 
 def to_entries(files: Iterable[AdapterFile]) -> list[AdapterEntry]:
     """Lists adapters."""
-    return [AdapterEntry(file.number, file.name, file.path.name, file.architecture) for file in files]
+    return [AdapterEntry(file.number, file.name, file.path.name, file.architecture, file.layout) for file in files]
 
 
 def _choice(body: AdapterBody, place: str) -> AdapterChoice:

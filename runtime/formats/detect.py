@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import FormatError
+from .adapter import CONFIG_NAME, tell_layout
 from .coreml import choose_packages, is_coreml_file, is_coreml_folder, quantization_of_parts, read_coreml
 from .folder import read_json
 from .gguf import read_gguf
@@ -68,8 +69,11 @@ def _detect_folder(folder: Path) -> Header | None:
     with os.scandir(folder) as entries:
         files = sorted(Path(entry.path) for entry in entries if not entry.name.startswith(".") and entry.is_file())
     tensors = [path for path in files if path.suffix == _TENSOR_SUFFIX]
+    if any(path.name == CONFIG_NAME for path in files):
+        # An adapter may lie beside the config of the model that it was made for, or beside that model.
+        tensors = [path for path in tensors if tell_layout(read_table(path).names) is None]
     if tensors:
-        # An adapter or a lone file without a config is not a whole model.
+        # A lone file without a config is not a whole model.
         return read_safetensors(folder, tensors) if (folder / "config.json").is_file() else None
     checkpoints = [path for path in files if path.suffix in SUFFIXES and is_pytorch(path)]
     if checkpoints and (folder / "config.json").is_file():

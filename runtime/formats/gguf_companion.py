@@ -1,20 +1,11 @@
-"""GGUF files that go with a model instead of being one: what they say of themselves."""
+"""GGUF files beside a model that make it take pictures: what they say of themselves."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from .gguf_part import GgufPart, read_part
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterHeader:
-    """A LoRA adapter: small changes to a model's weights, put over them while it computes."""
-
-    architecture: str | None
-    """Of the models it was made for."""
-    size_bytes: int
+from .gguf_part import read_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +28,3 @@ def read_projector(path: Path) -> ProjectorHeader | None:
     if part.text("general.architecture") != "clip" or sees is not True:
         return None
     return ProjectorHeader(part.integer("clip.vision.projection_dim"), part.size_bytes)
-
-
-def read_adapter(path: Path) -> AdapterHeader | None:
-    """Reads what a GGUF file says of the adapter in it.
-
-    Returns:
-        None where there is none, or one that acts only behind certain words (`adapter.alora`), which is not served.
-
-    Raises:
-        FormatError: the file cannot be read or believed.
-    """
-    part = read_part(path)
-    return AdapterHeader(part.text("general.architecture"), part.size_bytes) if _is_adapter(part) else None
-
-
-def _is_adapter(part: GgufPart) -> bool:
-    if part.text("general.type") != "adapter" or part.text("adapter.type") != "lora":
-        return False
-    return not any(key.startswith("adapter.alora.") for key in part.metadata)

@@ -37,6 +37,8 @@ class Table:
     made_for: str | None
     """The library named in its metadata: "pt", "mlx"."""
     parameters_by_type: dict[str, int]
+    names: tuple[str, ...]
+    """Of its tensors."""
 
 
 def is_safetensors(path: Path) -> bool:
@@ -60,7 +62,7 @@ def read_table(path: Path) -> Table:
             raise FormatError(path, "it does not begin as a SafeTensors file does", offset=0)
         text = file.read(length)
     try:
-        made_for, tensors = _decode(text)
+        made_for, tensors, names = _decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FormatError(path, f"its table of tensors cannot be read: {error}", offset=8) from error
     end = 8 + length + max((tensor.data_offsets[1] for tensor in tensors), default=0)
@@ -69,16 +71,18 @@ def read_table(path: Path) -> Table:
     by_type: dict[str, int] = {}
     for tensor in tensors:
         by_type[tensor.dtype] = by_type.get(tensor.dtype, 0) + prod(tensor.shape)
-    return Table(made_for, by_type)
+    return Table(made_for, by_type, names)
 
 
-def _decode(text: bytes) -> tuple[str | None, list[_Tensor]]:
-    """Gives the library that is named in a table, and the tensors."""
+def _decode(text: bytes) -> tuple[str | None, list[_Tensor], tuple[str, ...]]:
+    """Gives the library that is named in a table, the tensors, and their names."""
     raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    metadata = msgspec.json.decode(raw.pop(_METADATA, msgspec.Raw(b"{}")), type=dict[str, str])
+    # MLX writes null where it has nothing to say.
+    said = bytes(raw.pop(_METADATA, msgspec.Raw(b"null")))
+    metadata = {} if said == b"null" else msgspec.json.decode(said, type=dict[str, str])
     # All at once, as that is several times as fast as one after the other.
     listed = b"[" + b",".join(map(bytes, raw.values())) + b"]"
-    return metadata.get("format"), msgspec.json.decode(listed, type=list[_Tensor])
+    return metadata.get("format"), msgspec.json.decode(listed, type=list[_Tensor]), tuple(raw)
 
 
 def read_safetensors(folder: Path, files: Iterable[Path]) -> Header:

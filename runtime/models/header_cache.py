@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..formats.gguf_companion import AdapterHeader
+from ..formats.adapter import AdapterHeader
 from ..formats.header import Header
 
 log = logging.getLogger(__name__)

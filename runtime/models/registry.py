@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import FormatError, UnknownModel
+from ..formats.adapter import AdapterHeader, read_adapter
 from ..formats.coreml import PACKAGE_SUFFIXES
 from ..formats.detect import detect, is_gguf
 from ..formats.gguf import SHARD_NAME
-from ..formats.gguf_companion import AdapterHeader, read_adapter
 from ..formats.header import Format, Header
 from ..formats.onnx_variants import SUFFIX, quantization_of, read_variant
 from ..formats.pytorch import SUFFIXES
@@ -173,9 +173,9 @@ class Registry:
         for path in sorted(names.keys() - numbers.keys()):
             numbers[path] = len(numbers)
         files = [
-            AdapterFile(numbers[path], names[path], path, candidate.header.architecture, candidate.header.size_bytes)
+            AdapterFile(numbers[path], names[path], path, header.architecture, header.size_bytes, header.layout)
             for candidate in candidates
-            for path in (candidate.find.path,)
+            for path, header in ((candidate.find.path, candidate.header),)
         ]
         return tuple(sorted(files, key=lambda file: file.number))
 
@@ -225,7 +225,7 @@ class Registry:
         self.headers_read += 1
         try:
             header = detect(find.path)
-            is_companion = header is None and find.path.is_file() and is_gguf(find.path)
+            is_companion = header is None and (find.path.is_dir() or is_gguf(find.path))
             return Reading(fingerprint, header, None, read_adapter(find.path) if is_companion else None)
         except FormatError as error:
             log.warning("%s", error.message)

@@ -13,6 +13,7 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import Protocol
 
+from ..formats.adapter import CONFIG_NAME
 from ..formats.coreml import PACKAGE_SUFFIXES, find_parts
 from ..formats.detect import is_gguf
 from ..formats.folder import PIPELINE
@@ -141,7 +142,7 @@ def _find_in(root: Path) -> Iterator[Find]:
 
 
 def _walk(folder: Path, *, depth: int, inside_model: bool, seen: set[tuple[int, int]]) -> Iterator[Find]:
-    """Goes through a folder; inside one that is a model itself only GGUF files are other models."""
+    """Goes through a folder; inside one that is a model itself only GGUF files are other models, and adapters may lie there."""
     try:
         stat = folder.stat()
     except FileNotFoundError:
@@ -166,7 +167,7 @@ def _walk(folder: Path, *, depth: int, inside_model: bool, seen: set[tuple[int, 
         yield Find(folder, (*files, *(Path(entry.path) for part in parts for entry in _scan(part) if _is_there(entry.is_file))))
         inside_model = True
     is_model = not inside_model and _has_shape_of_model(folder, files, with_graphs=not graphs)
-    if is_model:
+    if is_model or _has_shape_of_adapter(files):
         yield Find(folder, tuple(files))
         if folder.suffix in PACKAGE_SUFFIXES:
             return
@@ -229,6 +230,10 @@ def _has_shape_of_model(folder: Path, files: Sequence[Path], *, with_graphs: boo
     has_config = any(path.name in ("config.json", "params.json") for path in files)
     has_graphs = with_graphs and S_ISDIR(_mode(folder / "onnx"))
     return has_config and (bool(suffixes & _WEIGHT_SUFFIXES) or has_graphs)
+
+
+def _has_shape_of_adapter(files: Sequence[Path]) -> bool:
+    return any(path.name == CONFIG_NAME for path in files) and any(path.suffix == ".safetensors" for path in files)
 
 
 def _snapshots(repo_dir: Path) -> list[Path]:

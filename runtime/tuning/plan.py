@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import msgspec
 
 from ...hw.profile import CapabilityProfile
@@ -15,6 +12,7 @@ from ..models.model import Model
 from .computing import choose_computing
 from .context import choose_context
 from .footprint import footprint
+from .guessing import DraftModel, choose_guessing
 from .load_plan import Choice, LoadPlan, has_gpu, step_target
 from .memory_budget import divide_memory, tell_size
 from .plan_sequences import CONVERTED, plan_sequences
@@ -34,14 +32,6 @@ WEIGHTS = (
 LIMIT_FACTOR = 1.25
 LIMIT_SLACK_BYTES = 2 * 1024**3
 """For what no header tells: threads' stacks, images, adapters, grammars, the texts of many requests."""
-
-
-@dataclass(frozen=True, slots=True)
-class DraftModel:
-    """The model that guesses for others, or why there is none."""
-
-    model: Model | None
-    problem: str | None = None
 
 
 def plan_load(
@@ -76,9 +66,9 @@ def plan_load(
     if model.header.ability != "text":
         options = msgspec.structs.replace(options, converted_dir=str(home.cache_dir / CONVERTED))
         return _plan_vectors(model, profile, engine, engine_name, options, why_computing)
+    guessing = choose_guessing(model, engine, draft, engine_name)
     if model.header.format != "gguf":
-        return plan_sequences(model, profile, config, home, engine_name, (options, why_computing), budget)
-    guessing, why_guessing = _guessing(model, engine, draft)
+        return plan_sequences(model, profile, config, home, engine_name, (options, why_computing), budget, guessing)
     memory_bytes = profile.memory_bytes.value if profile is not None and profile.memory_bytes is not None else None
     prefix, why_prefix = choose_prefix(config.cache, home, memory_bytes)
     step_target_s, why_step = step_target(profile, engine)
@@ -87,15 +77,15 @@ def plan_load(
         prefix=prefix,
         normalise=config.cache.normalise,
         tool_family=engine.tool_family,
-        draft=guessing,
-        draft_path=str(draft.model.path) if guessing == "model" and draft is not None and draft.model is not None else None,
+        draft=guessing.by,
+        draft_path=guessing.path,
         draft_tokens=engine.draft_tokens,
         step_target_s=step_target_s,
     )
     options, why_context = choose_context(model.header, options, engine, memory_bytes, budget)
     needed = footprint(model.header, options).total_bytes
-    if options.draft_path is not None and draft is not None and draft.model is not None:
-        needed += _draft_bytes(draft.model, options)
+    if guessing.model is not None:
+        needed += _draft_bytes(guessing.model, options)
     why_pictures: tuple[Choice, ...] = ()
     if model.projector is not None:
         needed += model.projector.size_bytes + PICTURE_BYTES
@@ -108,7 +98,7 @@ def plan_load(
         _flash_attention(options),
         *WEIGHTS,
         Choice("step target", round(step_target_s * 1000), why_step),
-        Choice("speculative", guessing, why_guessing),
+        Choice("speculative", guessing.by, guessing.why),
         *why_prefix,
         *why_pictures,
         _limit(options),
@@ -151,25 +141,6 @@ def _limit(options: LoadOptions) -> Choice:
     return Choice(
         "memory limit", limit, f"the engine's process may allocate {tell_size(limit)}, where the system enforces that"
     )
-
-
-def _guessing(model: Model, config: EngineConfig, draft: DraftModel | None) -> tuple[Literal["off", "lookup", "model"], str]:
-    """Decides who guesses tokens ahead; what the settings want of a model that cannot is done by lookup."""
-    if config.speculative == "off":
-        return "off", "nothing is guessed ahead, as the settings say"
-    if config.speculative == "lookup":
-        return "lookup", "tokens are guessed ahead from prompt and answer"
-    if draft is None or draft.model is None:
-        problem = draft.problem if draft is not None and draft.problem else "the settings name no draft model"
-    elif draft.model.problem is not None:
-        problem = draft.model.problem
-    elif draft.model.id == model.id:
-        problem = "it would guess for itself"
-    elif draft.model.header.vocabulary_size != model.header.vocabulary_size:
-        problem = f"'{draft.model.id}' has another vocabulary"
-    else:
-        return "model", f"'{draft.model.id}' guesses tokens ahead"
-    return "lookup", f"tokens are guessed ahead from prompt and answer, not by a model: {problem}"
 
 
 def _draft_bytes(draft: Model, options: LoadOptions) -> int:

@@ -13,6 +13,7 @@ from ..frames import LoadOptions
 from ..home import Home
 from ..models.model import Model
 from .context import CONTEXTS_KEPT, KV_SHARE, LEAST_CONTEXT, MOST_CONTEXT_BY_ITSELF
+from .guessing import Guessing
 from .load_plan import Choice, LoadPlan, step_target
 from .prefix_room import choose_prefix
 from .sequence_footprint import PLAIN_TYPES, freed_bytes, sequence_footprint
@@ -28,6 +29,7 @@ def plan_sequences(
     engine_name: str,
     computing: tuple[LoadOptions, tuple[Choice, ...]],
     budget: int | None,
+    guessing: Guessing,
 ) -> LoadPlan:
     """Decides how such an engine holds a model within so many bytes; looks at the disk, so it blocks."""
     engine = config.engine
@@ -45,6 +47,9 @@ def plan_sequences(
         cache_type="f16" if engine.kv_type == "auto" or engine_name != "mlx" else engine.kv_type,
         converted_dir=str(home.cache_dir / CONVERTED),
         onnx_provider=engine.onnx_provider,
+        draft=guessing.by,
+        draft_path=guessing.path,
+        draft_tokens=engine.draft_tokens,
         memory_limit_bytes=memory_bytes,
     )
     length, why_context = _context(header, engine)
@@ -58,6 +63,7 @@ def plan_sequences(
     if engine_name == "mlx":
         options = msgspec.structs.replace(options, freed_bytes=freed_bytes(header, options))
     needed = sequence_footprint(header, options, engine_name)
+    needed_bytes = needed.total_bytes + (0 if guessing.model is None else _draft_bytes(guessing.model, options, engine_name))
     cells = options.cache_tokens or options.context_length or 0
     choices = (
         *why_computing,
@@ -68,10 +74,17 @@ def plan_sequences(
         *((Choice("weights", f"{options.weight_bits} bits", why_weights),) if why_weights else ()),
         *_held(profile, engine_name),
         Choice("step target", round(step_target_s * 1000), why_step),
-        Choice("speculative", "off", "nothing is guessed ahead: this engine checks one token at a time"),
+        Choice("speculative", guessing.by, guessing.why),
         *why_prefix,
     )
-    return LoadPlan(options, needed.total_bytes, choices, needed.kv_bytes // cells if cells else 0)
+    return LoadPlan(options, needed_bytes, choices, needed.kv_bytes // cells if cells else 0)
+
+
+def _draft_bytes(draft: Model, options: LoadOptions, engine_name: str) -> int:
+    """What a second model in the same process takes, as it comes, with a memory for contexts of its own."""
+    own = msgspec.structs.replace(options, weight_bits=None, cache_type="f16", cache_tokens=options.context_length)
+    needs = sequence_footprint(draft.header, own, engine_name)
+    return needs.weights_bytes + needs.kv_bytes
 
 
 def _precision(options: LoadOptions, engine: EngineConfig, engine_name: str) -> Choice:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from engine_tools import find_starter
+from tiny_adapters import draw_lora, write_lora
 from tiny_companions import tiny_lora
+from tiny_folder import make_tiny_folder
 from tiny_models import tiny_llama
 
 pytestmark = pytest.mark.engine
@@ -90,6 +94,33 @@ async def test_a_wrong_adapter_is_refused_before_anything_is_loaded(live, body: 
     for word in words:
         assert word in error["message"]
     assert all(status.state == "unloaded" for status in live.runtime.statuses())
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+async def test_folders_of_adapters_serve_models_that_mlx_computes(serve, tmp_path: Path) -> None:
+    if find_spec("mlx_lm") is None:
+        pytest.skip("mlx-lm is not installed")
+    from tiny_mlx import quantize_folder
+
+    base = make_tiny_folder(tmp_path / "made", find_starter())
+    models = tmp_path / "models"
+    models.mkdir()
+    quantize_folder(models / "base", base, bits=8)
+    write_lora(models / "one", draw_lora(base, seed=1), "mlx")
+    write_lora(models / "two", draw_lora(base, seed=2), "peft")
+    tiny_lora(models / "gguf.gguf", tiny_llama(models / "other.gguf"))
+    async with serve(aliases={"tuned": {"model": "base", "lora": {"one": 1.0}}}) as live:
+        listed = [
+            (adapter["name"], adapter["format"], adapter["architecture"]) for adapter in await get(live, "/lora-adapters")
+        ]
+        assert listed == [("gguf", "gguf", "llama"), ("one", "mlx", None), ("two", "peft", None)]
+        error = await complete(live, 400, lora=[{"name": "gguf"}])
+        assert "made for GGUF models; 'base' is 'mlx'" in error["message"]
+        error = await complete(live, 400, model="other", lora=[{"name": "one"}])
+        assert "made for models in folders" in error["message"]
+        texts = [(await complete(live, lora=wanted))["text"] for wanted in ([], [{"name": "one"}], [{"id": 2, "scale": 0.5}])]
+        assert len(set(texts)) == 3
+        assert (await complete(live, model="tuned"))["text"] == texts[1]
 
 
 async def test_an_alias_of_a_missing_model_says_which(live) -> None:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Literal
 from ...frames import LoadOptions
 from ...questions import Question
 from ...request import GenerateRequest
+from ..adapters import Adapters, choose_turn
 from ..chat.forms import open_form
 from ..constraint.matcher import ConstraintFailed
 from ..constraint.vocabulary import ConstraintVocabulary
 from ..draft.cost import TILE_TOKENS
+from ..draft.guesses import Guesses
 from ..prefix.explain import Explainer
 from ..prefix.sharing import distinct_tokens
 from ..prompts import PromptReader
@@ -36,11 +38,11 @@ from .backend import (
 from .llama_annex import Annex
 from .llama_batch import Batch
 from .llama_beginning import Beginnings
-from .llama_cells import Adapters, Cells
+from .llama_cells import Cells
 from .llama_chooser import Chooser
 from .llama_constraint import open_constraints
+from .llama_draft import open_draft_model
 from .llama_fill import read_fill_tokens
-from .llama_guesses import Guesses, open_draft_model
 from .llama_model import ENGINE, LlamaModel
 from .llama_opening import open_cells
 from .llama_picture import LlamaAdmission, PictureFailed, open_projector, words_of
@@ -117,7 +119,7 @@ class LlamaBackend:
         self._batch = Batch(max(options.batch_tokens, options.max_sequences))
         step_target_s = options.step_target_s or STEP_TARGET_S
         self._slices = Slices(target_s=step_target_s, most=self._batch.capacity)
-        self._guesses = Guesses(options, model, drafter, limit_s=step_target_s)
+        self._guesses = Guesses(options, drafter, cuttable=model.cuttable, spare=model.spare_outputs, limit_s=step_target_s)
         self._constraints = open_constraints(vocabulary)
         self._cells = open_cells(model, options)
         self._annex = Annex(model, self._cells, most_bytes=options.prefix.ram_bytes)
@@ -393,11 +395,9 @@ class LlamaBackend:
 
     def _choose_group(self, sequences: list[Generating]) -> list[Generating]:
         """Only sequences under the same adapters can share a batch; where there are several kinds, they take turns."""
-        if all(sequence.adapters == self._adapters for sequence in sequences):
+        if not sequences:
             return sequences
-        groups = list(dict.fromkeys(sequence.adapters for sequence in sequences))
-        after = groups.index(self._adapters) + 1 if self._adapters in groups else 0
-        chosen = groups[after % len(groups)]
+        chosen = choose_turn([sequence.adapters for sequence in sequences], self._adapters)
         if chosen != self._adapters:
             self._model.use_adapters(chosen)
             self._adapters = chosen

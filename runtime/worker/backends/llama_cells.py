@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ...request import Adapter
+from ..adapters import Adapters
 from ..prefix.segments import LEAST_TOKENS
 from ..prefix.sharing import LEAST_SHARED, common_prefix
 from ..prefix.store import Hit, PrefixStore
+from ..prefix.stores import Stores
 from ..prefix.trie import TokenTrie
 from .llama_memory import ContextMemory
 
@@ -22,11 +23,7 @@ FORGET_AFTER_TOKENS = 1024
 """The same for one that is too short to be kept elsewhere, and would have to be computed again."""
 PARK_FOR_S = 0.03
 """How long a step may be held up by states that are not in memory yet; the rest is saved step by step."""
-MOST_STORES = 8
-"""Each has a thread of its own, and there is one for every mixture of adapters that clients think of."""
-CLOSE_FOR_S = 0.05
 
-Adapters = tuple[Adapter, ...]
 log = logging.getLogger(__name__)
 
 
@@ -84,9 +81,7 @@ class Cells:
         self._kept: dict[int, Kept] = {}
         """By slot, the least recently used first."""
         self._tries: dict[Adapters, TokenTrie[int]] = {}
-        self._stores: dict[Adapters, PrefixStore] = {}
-        """The least recently used first."""
-        self._open_store = open_store
+        self._stores = Stores(open_store)
         self._computed = 0
         """How many tokens were computed so far."""
 
@@ -97,23 +92,16 @@ class Cells:
 
     def store(self, adapters: Adapters) -> PrefixStore:
         """The store of the states that were computed under these adapters."""
-        store = self._stores.pop(adapters, None)
-        if store is None:
-            if len(self._stores) >= MOST_STORES:
-                self._stores.pop(next(iter(self._stores))).close(CLOSE_FOR_S)
-            store = self._open_store(adapters)
-        self._stores[adapters] = store
-        return store
+        return self._stores.under(adapters)
 
     @property
     def prefix_bytes(self) -> int:
         """What the stores hold in memory."""
-        return next((store.ram_bytes for store in self._stores.values()), 0)
+        return self._stores.ram_bytes
 
     def resize_stores(self, ram_bytes: int) -> None:
         """Lets the stores hold no more than so much in memory, which they share."""
-        for store in self._stores.values():
-            store.resize(ram_bytes)
+        self._stores.resize(ram_bytes)
 
     def take_slot(self) -> int:
         """Gives a free slot; where there is none, what is worth least goes."""
@@ -261,8 +249,7 @@ class Cells:
     def close(self) -> None:
         """Saves what is not saved, as far as it takes no longer than a moment, and closes the stores."""
         self.save_some(time.monotonic() + 1.0)
-        for store in self._stores.values():
-            store.close(2.0)
+        self._stores.close(2.0)
 
     def _touch(self, kept: Kept) -> None:
         kept.used_s = time.monotonic()

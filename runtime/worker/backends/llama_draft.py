@@ -11,37 +11,23 @@ import msgspec
 import numpy as np
 from llama_cpp import llama_cpp as native
 
-from ...frames import LoadOptions, PrefixOptions
+from ...frames import MOST_VOCABULARY_DIFFERENCE, LoadOptions, PrefixOptions
+from ..draft.drafter import (
+    CATCH_UP_TOKENS,
+    FIRST_COMPARED,
+    LEAST_PROBABILITY,
+    LEAST_SHARED,
+    SPEED_RATE,
+    DraftWant,
+)
 from ..prefix.sharing import common_prefix
 from .backend import LoadError
 from .llama_batch import Batch
 from .llama_model import LlamaModel
 
-LEAST_PROBABILITY = 0.6
-"""A guess ends before a token of which the small model itself is less sure."""
-CATCH_UP_TOKENS = 256
-"""So many tokens that it does not know yet are computed in one call, so that a long prompt does not keep others waiting."""
-LEAST_SHARED = 32
-"""Fewer tokens are computed sooner than taken over."""
-SPEED_RATE = 0.2
-MOST_SIZE_DIFFERENCE = 128
-FIRST_COMPARED = 5
-"""As llama.cpp's common/speculative.cpp has it: vocabularies may differ by so many tokens at the end, and in the first few."""
 CACHE_FULL = 1
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class DraftWant:
-    """What one sequence wants guessed."""
-
-    number: int
-    """The sequence's, unique while the process lives."""
-    tokens: Sequence[int]
-    """All of it: prompt and reply. Later calls only add to it."""
-    most: int
-    """The most tokens to guess."""
 
 
 @dataclass(slots=True, eq=False)
@@ -286,7 +272,7 @@ def _difference(target: native.llama_vocab_p, draft: native.llama_vocab_p) -> st
     if all(adds) and native.llama_vocab_bos(target) != native.llama_vocab_bos(draft):
         return "their texts begin with different tokens"
     sizes = native.llama_vocab_n_tokens(target), native.llama_vocab_n_tokens(draft)
-    if abs(sizes[0] - sizes[1]) > MOST_SIZE_DIFFERENCE:
+    if abs(sizes[0] - sizes[1]) > MOST_VOCABULARY_DIFFERENCE:
         return f"their vocabularies have {sizes[0]} and {sizes[1]} tokens"
     for token in range(FIRST_COMPARED, min(sizes)):
         texts = native.llama_vocab_get_text(target, token), native.llama_vocab_get_text(draft, token)
@@ -294,3 +280,10 @@ def _difference(target: native.llama_vocab_p, draft: native.llama_vocab_p) -> st
             shown = [text.decode("utf-8", "replace") for text in texts]
             return f"token {token} is {shown[0]!r} in one and {shown[1]!r} in the other"
     return None
+
+
+def open_draft_model(options: LoadOptions, on_progress: Callable[[float], None]) -> DraftModel | None:
+    """Opens the draft model that the options name, or none; raises LoadError."""
+    if options.draft != "model" or options.draft_path is None:
+        return None
+    return DraftModel(options.draft_path, options, on_progress)

@@ -16,6 +16,7 @@ from llama_cpp import llama_cpp as native
 
 from ...frames import CacheType, LoadOptions
 from ...request import Adapter
+from ..draft.guesses import MOST_CHECKED
 from ..prefix.fingerprint import fingerprint_files
 from .backend import LoadError
 from .llama_abort import AbortFlag
@@ -27,8 +28,6 @@ KEPT_SLOTS = 32
 """How many ended sequences may stay in the cache."""
 KEPT_STATES = 4
 """The same for models that hold a state of fixed size for each."""
-SPARE_OUTPUTS = 64
-"""How many guessed tokens a step may check."""
 DEFAULT_CACHE_BYTES = 2 << 30
 """How much memory the context may take where nobody stated its length."""
 LEAST_CONTEXT = 4096
@@ -71,7 +70,7 @@ class LlamaModel:
             # One more is for states on their way in or out.
             kept = KEPT_STATES if self.has_states else KEPT_SLOTS
             self.slots = options.slots or options.max_sequences + kept + 1
-            self.spare_outputs = SPARE_OUTPUTS if options.draft != "off" else 0
+            self.spare_outputs = MOST_CHECKED if options.draft != "off" else 0
             self.output_room = self.slots + self.spare_outputs
             """At how many tokens of a step can be sampled."""
             self.abort = AbortFlag()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ...frames import LoadOptions
+from ..adapters import Adapters
 from ..prefix.fingerprint import fingerprint_files
 from ..prefix.memory import MemoryTier
 from ..prefix.segments import root_key
 from ..prefix.store import PrefixStore
-from .llama_cells import Adapters, Cells
+from .llama_cells import Cells
 from .llama_model import ENGINE, LlamaModel
 
 

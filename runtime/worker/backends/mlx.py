@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from ...frames import LoadOptions
+from ..adapters import Adapters
 from ..sampling.sampler import Draw
 from ..sequences.runner import Logits, Opened, Part, Turn
 from ..sequences.sequence_backend import SequenceBackend
@@ -28,6 +29,9 @@ from .mlx_caches import (
 from .mlx_draw import draw_tokens
 from .mlx_library import ENGINE, caches, free_memory, hold_memory, mx, on_gpu
 from .mlx_weights import open_weights, prepare_folder
+
+if TYPE_CHECKING:
+    from .mlx_adapters import MlxAdapters
 
 BITS = {"q8_0": 8, "q4_0": 4}
 GROUPS = (64, 32)
@@ -50,6 +54,8 @@ class MlxRunner:
         """Caches that hold one token, for the shapes."""
         self._ahead = Ahead()
         self._runs_ahead = on_gpu()
+        self._adapters: MlxAdapters | None = None
+        """None until the first one is opened."""
 
     def open(self, path: Path, options: LoadOptions, on_progress: Callable[[float], None]) -> Opened:
         """Loads a folder; raises LoadError."""
@@ -161,11 +167,25 @@ class MlxRunner:
         self._settle(state)
         state.caches = []
 
+    def open_adapter(self, path: Path) -> Sequence[Path]:
+        """Reads a LoRA adapter in mlx-lm's or PEFT's layout; raises LoadError."""
+        if self._adapters is None:
+            # Here, as it brings what mlx-lm trains with, and most models are served without an adapter.
+            from .mlx_adapters import MlxAdapters
+
+            self._adapters = MlxAdapters(self._model)
+        return self._adapters.open(path)
+
+    def use_adapters(self, adapters: Adapters) -> None:
+        """Puts opened adapters over the weights."""
+        if self._adapters is not None:
+            self._adapters.use(adapters)
+
     def close(self) -> None:
         """Gives the model's memory back."""
         self._ahead = Ahead()
         self._batch = Batch()
-        self._model, self._like = None, []
+        self._model, self._like, self._adapters = None, [], None
         free_memory()
 
     def _choose_precision(self, options: LoadOptions) -> None:
@@ -266,4 +286,4 @@ def _to_numpy(array: Any) -> Logits:
 
 def open_backend() -> SequenceBackend[MlxState]:
     """Makes a backend without a model."""
-    return SequenceBackend(MlxRunner())
+    return SequenceBackend(MlxRunner(), MlxRunner)

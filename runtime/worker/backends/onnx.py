@@ -203,4 +203,4 @@ class OnnxRunner:
 
 def open_backend() -> SequenceBackend[OnnxState]:
     """Makes a backend without a model."""
-    return SequenceBackend(OnnxRunner())
+    return SequenceBackend(OnnxRunner(), OnnxRunner)

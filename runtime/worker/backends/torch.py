@@ -181,4 +181,4 @@ def _to_numpy(tensor: Any) -> Logits:
 
 def open_backend() -> SequenceBackend[TorchState]:
     """Makes a backend without a model."""
-    return SequenceBackend(TorchRunner())
+    return SequenceBackend(TorchRunner(), TorchRunner)

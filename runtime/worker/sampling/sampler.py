@@ -69,6 +69,15 @@ class Sampler:
         self.draw = self._as_draw()
         """The choice as an engine may make it by itself; None where it takes more."""
 
+    @property
+    def may_draft(self) -> bool:
+        """Whether guessing ahead can pay: not where only the end may follow."""
+        return self._constraint is None or not self._constraint.is_complete
+
+    def draft_prefix(self, tokens: Sequence[int]) -> int:
+        """Counts how many tokens of a guess the constraint allows."""
+        return len(tokens) if self._constraint is None else self._constraint.allowed_prefix(tokens)
+
     def choose(self, logits: Logits) -> int:
         """Chooses a token and remembers it.
 

@@ -127,6 +127,14 @@ class FolderVocabulary:
         """Whether all of these are ids of this vocabulary."""
         return all(0 <= token < self.size for token in tokens)
 
+    def first_difference(self, other: FolderVocabulary, *, begin: int) -> int | None:
+        """Gives the first id from `begin` on, of those that both have, that means something else to another vocabulary."""
+        shared = min(self.size, other.size)
+        mine, theirs = self._names[begin:shared], other._names[begin:shared]
+        if mine == theirs:
+            return None
+        return next(begin + at for at, names in enumerate(zip(mine, theirs, strict=True)) if names[0] != names[1])
+
     def _encode(self, text: str, *, whole: bool) -> list[int]:
         ids = self._tokenizer.encode(text, add_special_tokens=whole).ids
         ids = [number for number in ids if number < self.size]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...frames import LoadOptions
+from ..adapters import Adapters
 from ..sampling.sampler import Draw
 
 Logits = NDArray[np.float32]
@@ -165,4 +166,24 @@ class PromptRunner(Runner[S], Protocol[S]):
         Args:
             parts: each of another sequence, with one token or more; each state is that much longer afterwards.
         """
+        ...
+
+
+@runtime_checkable
+class AdapterRunner(Runner[S], Protocol[S]):
+    """A runner that puts LoRA adapters over its model's weights."""
+
+    def open_adapter(self, path: Path) -> Sequence[Path]:
+        """Reads an adapter, which stays open.
+
+        Returns:
+            Its files; they tell it from others.
+
+        Raises:
+            LoadError: there is none, it is damaged, or it does not fit the model.
+        """
+        ...
+
+    def use_adapters(self, adapters: Adapters) -> None:
+        """Puts opened adapters over the weights for the computations that follow, in place of those before."""
         ...

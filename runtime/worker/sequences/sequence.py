@@ -7,6 +7,7 @@ from collections import deque
 from typing import Generic
 
 from ...request import Adapter, GenerateRequest
+from ..draft.guesser import Guesser
 from ..prefix.store import Hit
 from ..sampling.sampler import Sampler
 from .runner import S
@@ -19,7 +20,7 @@ class Sequence(Generic[S]):
     """A generation's tokens, and what was computed of them."""
 
     def __init__(
-        self, number: int, tokens: list[int], sampler: Sampler, request: GenerateRequest, *, shown: frozenset[int]
+        self, number: int, tokens: list[int], sampler: Sampler, request: GenerateRequest, *, room: int, shown: frozenset[int]
     ) -> None:
         self.number = number
         self.state: S | None = None
@@ -34,7 +35,11 @@ class Sequence(Generic[S]):
         self.cached = request.cache_prompt
         """Whether it takes over what others computed, and leaves its own to them."""
         self.adapters: tuple[Adapter, ...] = request.adapters
+        self.repeatable = request.sampling.seed is not None and request.sampling.temperature > 0
+        """Whether the same request is to give the same text again, as far as other requests allow."""
         self.max_tokens = request.max_tokens
+        self.room = room
+        """How many tokens prompt and reply may have together."""
         self.since_s = time.monotonic()
         self.held = False
         self.hits: deque[Hit] | None = None
@@ -45,6 +50,10 @@ class Sequence(Generic[S]):
         """Whether it was said where its prompt comes from."""
         self.marks: deque[int] = deque()
         """Where its state is to be kept on the way, in rising order; only where states cannot be cut."""
+        self.guesser: Guesser | None = None
+        """None where nothing is guessed ahead."""
+        self.guess: list[int] = []
+        """What is checked in the running step."""
 
     @property
     def computed(self) -> int:

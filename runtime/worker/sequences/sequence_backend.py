@@ -16,15 +16,13 @@ from tokenizers import Tokenizer
 from ...frames import LoadOptions
 from ...questions import Question
 from ...request import GenerateRequest
-from ..backends.backend import Admission, Begun, Loaded, Lost, Occupancy, Refusal, Sampled, StepOutcome, Work
+from ..backends.backend import Admission, Begun, Drafted, Loaded, Lost, Occupancy, Refusal, Sampled, StepOutcome, Work
 from ..chat.forms import open_form
 from ..constraint.matcher import ConstraintFailed
 from ..constraint.vocabulary import ConstraintVocabulary, Tokens
+from ..draft.guesses import MOST_CHECKED, Guesses
 from ..fill import FillTokens
 from ..prefix.explain import Explainer
-from ..prefix.fingerprint import fingerprint_files
-from ..prefix.segments import root_key
-from ..prefix.store import PrefixStore
 from ..prompts import PromptReader
 from ..sampling.logprobs import logprob_of
 from ..sampling.ranges import check_sampling
@@ -32,6 +30,8 @@ from ..sampling.sampler import Sampler
 from ..slices import Slices
 from ..words import WordQuestion, answer_words
 from .folder_vocabulary import FolderVocabulary, open_tokenizer, read_template
+from .opening import open_guesses, open_stores
+from .overlay import Overlay
 from .runner import Logits, Opened, Part, PromptRunner, Runner, S, Turn
 from .sequence import Sequence
 from .states import States
@@ -60,6 +60,7 @@ class SequenceBackend(Generic[S]):
 
     Args:
         runner: the engine; it has no model yet.
+        make_runner: makes another one, for a second model that guesses; None where its guesses cannot be checked.
     """
 
     _vocabulary: FolderVocabulary
@@ -67,14 +68,17 @@ class SequenceBackend(Generic[S]):
     _constraints: ConstraintVocabulary
     _states: States[S]
     _slices: Slices
+    _guesses: Guesses
     _context_length: int
 
-    def __init__(self, runner: Runner[S]) -> None:
+    def __init__(self, runner: Runner[S], make_runner: Callable[[], Runner[S]] | None = None) -> None:
         self._runner = runner
+        self._make_runner = make_runner
         self._prompt_runner: PromptRunner[S] | None = runner if isinstance(runner, PromptRunner) else None
         """Where it computes several prompts at once."""
         self._sequences: dict[int, Sequence[S]] = {}
         """By number, oldest first."""
+        self._overlay = Overlay(runner)
         self._lock = threading.Lock()
         self._cancelled: frozenset[int] = frozenset()
         """Sequences that nobody waits for any more; under the lock, as another thread writes it."""
@@ -98,14 +102,13 @@ class SequenceBackend(Generic[S]):
         self._constraints = ConstraintVocabulary(lambda: _read_tokens(vocabulary))
         self._batch_tokens = options.batch_tokens
         self._ram_bytes = options.prefix.ram_bytes
-        self._slices = Slices(target_s=options.step_target_s or STEP_TARGET_S, most=options.batch_tokens)
-        root = root_key(
-            fingerprint_files(opened.files), opened.engine.encode(), opened.precision.encode(), options.cache_type.encode()
-        )
+        step_target_s = options.step_target_s or STEP_TARGET_S
+        self._slices = Slices(target_s=step_target_s, most=options.batch_tokens)
+        self._guesses, guessing = open_guesses(opened, options, vocabulary, self._make_runner, limit_s=step_target_s)
         sequences = min(options.max_sequences, opened.most_sequences or options.max_sequences)
         self._states = States(
             self._runner,
-            PrefixStore(options.prefix, root=root, cuttable=opened.cuttable, label=opened.folder.name),
+            open_stores(opened, options, self._overlay),
             Explainer(vocabulary.text),
             cuttable=opened.cuttable,
             copyable=opened.copyable,
@@ -121,7 +124,7 @@ class SequenceBackend(Generic[S]):
             sequences,
             vocabulary.size,
             opened.engine,
-            opened.details | {"chat template": conversation.about},
+            opened.details | {"chat template": conversation.about, "guesses": guessing},
             "native" if conversation.knows_tools else "generic",
             conversation.thinks,
         )
@@ -129,8 +132,7 @@ class SequenceBackend(Generic[S]):
     def admit(self, request: GenerateRequest) -> Admission:
         """Renders and tokenises the prompt, and checks every token id in the request."""
         check_sampling(request.sampling, self._vocabulary)
-        if request.adapters:
-            raise Refusal("invalid", "This engine takes no adapters.", param="lora")
+        self._overlay.open(request.adapters)
         prompt = self._prompts.read(request)
         form = open_form(self._constraints, request.constraint, prompt.written)
         stop = () if prompt.written is None else self._prompts.conversation.stop
@@ -155,12 +157,15 @@ class SequenceBackend(Generic[S]):
             constraint=admission.form,
         )
         shown = admission.shown if isinstance(admission, SequenceAdmission) else frozenset[int]()
-        self._sequences[sequence] = Sequence(sequence, tokens, sampler, request, shown=shown)
+        room = min(self._context_length, request.context_limit or self._context_length)
+        started = Sequence[S](sequence, tokens, sampler, request, room=room, shown=shown)
+        self._sequences[sequence] = started
+        self._guesses.begin(started, request)
 
     def step(self) -> StepOutcome:
         """Computes a token for each sequence that is past its prompt, and a part of the prompts of the others."""
         outcome = StepOutcome()
-        working = self._let_in()
+        working = self._overlay.take_turn(self._let_in())
         answering = [sequence for sequence in working if self._is_due(sequence)]
         prompts = [sequence for sequence in working if not self._is_due(sequence)]
         if prompts:
@@ -172,7 +177,13 @@ class SequenceBackend(Generic[S]):
         if self._prompt_runner is not None:
             answering += [sequence for sequence in prompts if sequence.number in self._sequences and self._is_due(sequence)]
         if answering:
-            self._compute_answers(answering, outcome)
+            # Guesses are checked sequence by sequence: several answers are quicker at once, each with one token.
+            alone = len(answering) == 1 and not outcome.prefill_tokens
+            self._guesses.fill(answering, MOST_CHECKED if alone else 0)
+            if answering[0].guess:
+                self._check_guess(answering[0], outcome)
+            else:
+                self._compute_answers(answering, outcome)
         self._states.save_some(time.monotonic() + SAVE_FOR_S)
         return outcome
 
@@ -199,6 +210,7 @@ class SequenceBackend(Generic[S]):
         dropped = self._sequences.pop(sequence, None)
         if dropped is not None:
             self._states.leave(dropped)
+            self._guesses.drop(sequence)
 
     def occupancy(self) -> Occupancy:
         """Counts the tokens that states hold."""
@@ -214,6 +226,7 @@ class SequenceBackend(Generic[S]):
         for number in tuple(self._sequences):
             self.drop(number)
         self._states.close()
+        self._guesses.close()
         self._runner.close()
 
     def forget(self) -> None:
@@ -362,6 +375,8 @@ class SequenceBackend(Generic[S]):
         took_s = time.perf_counter() - began_s
         outcome.compute_s += took_s
         self._slices.note(decode_tokens=len(answering), prefill_tokens=0, took_s=took_s)
+        if len(answering) == 1:
+            self._guesses.note_step(1, took_s)
         for sequence, result in zip(answering, found, strict=True):
             try:
                 if isinstance(result, int):
@@ -372,23 +387,50 @@ class SequenceBackend(Generic[S]):
             except ConstraintFailed as error:
                 self._lose(sequence, error, outcome)
 
-    def _choose(self, sequence: Sequence[S], logits: Logits, outcome: StepOutcome) -> None:
-        token = sequence.sampler.choose(logits)
-        self._add(sequence, token, outcome, logits)
+    def _check_guess(self, sequence: Sequence[S], outcome: StepOutcome) -> None:
+        """Computes what was guessed, and chooses token after token as without a guess, as long as each is what was guessed."""
+        state, guess = sequence.state, sequence.guess
+        assert state is not None  # noqa: S101 - it was prepared
+        before = state.length
+        accepted = 0
+        began_s = time.perf_counter()
+        try:
+            rows = self._runner.extend(state, [sequence.tokens[-1], *guess], "all")
+            assert rows is not None  # noqa: S101 - they were wanted
+            took_s = time.perf_counter() - began_s
+            for row, guessed in zip(rows, [*guess, None], strict=True):
+                if self._choose(sequence, row, outcome) != guessed:
+                    break
+                accepted += 1
+            began_s = time.perf_counter()
+            if accepted < len(guess):
+                self._runner.cut(state, before + 1 + accepted)
+            took_s += time.perf_counter() - began_s
+        except Exception as error:
+            self._lose(sequence, error, outcome)
+            return
+        outcome.drafted.append(Drafted(sequence.number, len(guess), accepted))
+        outcome.compute_s += took_s
+        self._guesses.note_step(1 + len(guess), took_s)
 
-    def _add(self, sequence: Sequence[S], token: int, outcome: StepOutcome, logits: Logits | None = None) -> None:
+    def _choose(self, sequence: Sequence[S], logits: Logits, outcome: StepOutcome) -> int | None:
+        """Chooses a sequence's next token; None where the model ended."""
+        return self._add(sequence, sequence.sampler.choose(logits), outcome, logits)
+
+    def _add(self, sequence: Sequence[S], token: int, outcome: StepOutcome, logits: Logits | None = None) -> int | None:
         vocabulary = self._vocabulary
         if len(sequence.tokens) == sequence.prompt_tokens:
             self._states.computed(sequence)
         sequence.tokens.append(token)
         if token in vocabulary.ends:
             outcome.tokens.append(Sampled(sequence.number, b"", end=True))
-            return
+            return None
         logprob = None
         if sequence.top_logprobs is not None and logits is not None:
             logprob = logprob_of(logits[: vocabulary.size], vocabulary, token=token, top=sequence.top_logprobs)
         piece = vocabulary.bytes_of(token) if token in sequence.shown else vocabulary.piece(token)
         outcome.tokens.append(Sampled(sequence.number, piece, logprob=logprob))
+        return token
 
     def _lose(self, sequence: Sequence[S], error: Exception, outcome: StepOutcome) -> None:
         kind: Literal["overloaded", "failed"] = "overloaded" if isinstance(error, MemoryError) else "failed"
@@ -396,6 +438,7 @@ class SequenceBackend(Generic[S]):
             log.error("a sequence is lost", exc_info=error)
         self._states.leave(sequence, keep=False)
         self._sequences.pop(sequence.number, None)
+        self._guesses.drop(sequence.number)
         outcome.lost.append(Lost(sequence.number, kind, f"The engine could not go on: {error}"))
 
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from ...events import PrefixReport
+from ..adapters import Adapters
 from ..prefix.checkpoints import checkpoint_positions
 from ..prefix.explain import Explainer
 from ..prefix.sharing import LEAST_SHARED, common_prefix
-from ..prefix.store import Hit, PrefixStore
+from ..prefix.store import Hit
+from ..prefix.stores import Stores
 from ..prefix.trie import TokenTrie
 from .runner import Runner, S
 from .sequence import Sequence
@@ -28,6 +30,7 @@ class Kept(Generic[S]):
 
     number: int
     tokens: list[int]
+    adapters: Adapters
     state: S
     used_s: float
     unsaved: deque[tuple[int, int]] = field(default_factory=deque[tuple[int, int]])
@@ -39,10 +42,10 @@ class States(Generic[S]):
 
     Args:
         runner: holds the states.
-        store: keeps them outside of the engine.
+        stores: keep them outside of the engine.
         explainer: remembers prompts, to say why one was computed again.
         cuttable: whether states can be cut.
-        copyable: whether they can be copied, and read for the store.
+        copyable: whether they can be copied, and read for the stores.
         boundaries: the tokens that begin a message.
         most_tokens: of all states together.
     """
@@ -50,7 +53,7 @@ class States(Generic[S]):
     def __init__(
         self,
         runner: Runner[S],
-        store: PrefixStore,
+        stores: Stores,
         explainer: Explainer,
         *,
         cuttable: bool,
@@ -59,7 +62,7 @@ class States(Generic[S]):
         most_tokens: int,
     ) -> None:
         self._runner = runner
-        self._store = store
+        self._stores = stores
         self._explainer = explainer
         self._cuttable = cuttable
         self._copyable = copyable
@@ -69,7 +72,7 @@ class States(Generic[S]):
         """How much of `most_tokens` ended sequences may take."""
         self._kept: dict[int, Kept[S]] = {}
         """The least recently used first."""
-        self._trie: TokenTrie[int] = TokenTrie()
+        self._tries: dict[Adapters, TokenTrie[int]] = {}
 
     @property
     def kept_tokens(self) -> int:
@@ -96,7 +99,8 @@ class States(Generic[S]):
         """Sums up where a prompt's tokens come from, and chooses where its state is kept on the way."""
         miss = None
         if sequence.cached:
-            miss = self._explainer.explain(sequence.tokens, sequence.computed, cuttable=self._cuttable)
+            settings = repr(sequence.adapters)
+            miss = self._explainer.explain(sequence.tokens, sequence.computed, settings=settings, cuttable=self._cuttable)
             if not self._cuttable:
                 sequence.marks.extend(checkpoint_positions(sequence.tokens, self._boundaries, begin=sequence.computed))
         return PrefixReport(sequence.ram_tokens, sequence.disk_tokens, len(sequence.tokens) - sequence.computed, miss)
@@ -106,13 +110,14 @@ class States(Generic[S]):
         if sequence.marks and sequence.state is not None and sequence.marks[0] == sequence.computed:
             sequence.marks.popleft()
             tokens = sequence.tokens[: sequence.computed]
-            if self._copyable and self._store.missing(tokens):
-                self._store.put_checkpoint(tokens, self._runner.read(sequence.state, 0, sequence.computed))
+            store = self._stores.under(sequence.adapters)
+            if self._copyable and store.missing(tokens):
+                store.put_checkpoint(tokens, self._runner.read(sequence.state, 0, sequence.computed))
 
     def computed(self, sequence: Sequence[S]) -> None:
         """Remembers a prompt that is wholly computed."""
         if sequence.cached:
-            self._explainer.remember(sequence.tokens)
+            self._explainer.remember(sequence.tokens, repr(sequence.adapters))
 
     def leave(self, sequence: Sequence[S], *, keep: bool = True) -> None:
         """Takes over the state of a sequence that has ended, or lost its room."""
@@ -123,9 +128,10 @@ class States(Generic[S]):
             self._runner.release(state)
             return
         tokens = sequence.tokens[: state.length]
-        self._explainer.remember(tokens)
+        adapters = sequence.adapters
+        self._explainer.remember(tokens, repr(adapters))
         for other in tuple(self._kept.values()):
-            if common_prefix(tokens, other.tokens) != min(len(tokens), len(other.tokens)):
+            if other.adapters != adapters or common_prefix(tokens, other.tokens) != min(len(tokens), len(other.tokens)):
                 continue
             if len(other.tokens) >= len(tokens):
                 self._touch(other)
@@ -133,29 +139,29 @@ class States(Generic[S]):
                 return
             if self._cuttable:
                 self._forget(other)
-        kept = Kept(sequence.number, tokens, state, time.monotonic())
+        kept = Kept(sequence.number, tokens, adapters, state, time.monotonic())
         if self._cuttable and self._copyable:
-            kept.unsaved.extend(self._store.missing(tokens))
+            kept.unsaved.extend(self._stores.under(adapters).missing(tokens))
         self._kept[kept.number] = kept
-        self._trie.insert(tokens, kept.number)
+        self._tries.setdefault(adapters, TokenTrie[int]()).insert(tokens, kept.number)
         while len(self._kept) > MOST_KEPT:
             self.evict()
         self._keep_share()
 
     @property
     def prefix_bytes(self) -> int:
-        """What the store holds in memory."""
-        return self._store.ram_bytes
+        """What the stores hold in memory."""
+        return self._stores.ram_bytes
 
     def shrink(self, share: float, ram_bytes: int) -> None:
-        """Lets ended sequences and the store take less memory from now on.
+        """Lets ended sequences and the stores take less memory from now on.
 
         Args:
             share: of `most_tokens`, for ended sequences.
-            ram_bytes: for the store.
+            ram_bytes: for the stores.
         """
         self._share = share
-        self._store.resize(ram_bytes)
+        self._stores.resize(ram_bytes)
         self._keep_share()
 
     def make_room(self, running_tokens: int) -> None:
@@ -183,10 +189,10 @@ class States(Generic[S]):
             self._forget(kept)
 
     def close(self) -> None:
-        """Saves what is not saved, as far as it takes no longer than a moment, and closes the store."""
+        """Saves what is not saved, as far as it takes no longer than a moment, and closes the stores."""
         self.save_some(time.monotonic() + 1.0)
         self.forget_all()
-        self._store.close(2.0)
+        self._stores.close(2.0)
 
     def _keep_share(self) -> None:
         while self._share < 1 and self._kept and self.kept_tokens > self._share * self.most_tokens:
@@ -194,10 +200,10 @@ class States(Generic[S]):
 
     def _take_over(self, sequence: Sequence[S], running: Iterable[Sequence[S]]) -> bool:
         prompt = sequence.tokens[:-1]
-        kept, known = self._find_kept(prompt)
+        kept, known = self._find_kept(prompt, sequence.adapters)
         donor: S | None = None
         for other in running if self._copyable else ():
-            if other is sequence or other.state is None or not other.cached:
+            if other is sequence or other.state is None or not other.cached or other.adapters != sequence.adapters:
                 continue
             shared = common_prefix(prompt, other.tokens)
             now = min(shared, other.computed)
@@ -217,23 +223,25 @@ class States(Generic[S]):
         sequence.ram_tokens = known
         return True
 
-    def _find_kept(self, prompt: Tokens[int]) -> tuple[Kept[S] | None, int]:
+    def _find_kept(self, prompt: Tokens[int], adapters: Adapters) -> tuple[Kept[S] | None, int]:
         if self._cuttable:
-            shared, number = self._trie.longest(prompt)
+            trie = self._tries.get(adapters)
+            shared, number = (0, None) if trie is None else trie.longest(prompt)
             return (None, 0) if number is None else (self._kept[number], shared)
-        whole = [one for one in self._kept.values() if prompt[: len(one.tokens)] == one.tokens]
+        under = [one for one in self._kept.values() if one.adapters == adapters]
+        whole = [one for one in under if prompt[: len(one.tokens)] == one.tokens]
         best = max(whole, key=lambda one: len(one.tokens), default=None)
         return best, 0 if best is None else len(best.tokens)
 
     def _adopt(self, kept: Kept[S], length: int) -> S:
         """Takes an ended sequence's state as it is where nothing is lost by that, else a copy of its beginning."""
         self._touch(kept)
-        if self._copyable and length < kept.state.length and (not self._cuttable or self._store.missing(kept.tokens)):
+        store = self._stores.under(kept.adapters)
+        if self._copyable and length < kept.state.length and (not self._cuttable or store.missing(kept.tokens)):
             return self._runner.fork(kept.state, length)
         if self._cuttable:
             self._save(kept)
-        del self._kept[kept.number]
-        self._trie.discard(kept.number)
+        self._take_out(kept)
         if length < kept.state.length:
             self._runner.cut(kept.state, length)
         return kept.state
@@ -241,7 +249,8 @@ class States(Generic[S]):
     def _find_hits(self, sequence: Sequence[S], prefill_tps: float | None) -> list[Hit]:
         if not self._copyable:
             return []
-        hits = self._store.match(sequence.tokens[:-1], begin=sequence.computed, prefill_tps=prefill_tps)
+        store = self._stores.under(sequence.adapters)
+        hits = store.match(sequence.tokens[:-1], begin=sequence.computed, prefill_tps=prefill_tps)
         gain = hits[-1].begin + hits[-1].tokens - sequence.computed if hits else 0
         if gain < LEAST_SHARED:
             return []
@@ -253,7 +262,7 @@ class States(Generic[S]):
 
     def _restore(self, sequence: Sequence[S], state: S, hits: deque[Hit]) -> None:
         hit = hits.popleft()
-        data = self._store.read(hit)
+        data = self._stores.under(sequence.adapters).read(hit)
         before, end = state.length, hit.begin + hit.tokens
         if data is None or before < hit.begin:
             hits.clear()
@@ -273,7 +282,7 @@ class States(Generic[S]):
             if time.monotonic() >= until_s:
                 return False
             begin, end = kept.unsaved.popleft()
-            self._store.put(kept.tokens, begin, end, self._runner.read(kept.state, begin, end))
+            self._stores.under(kept.adapters).put(kept.tokens, begin, end, self._runner.read(kept.state, begin, end))
         return True
 
     def _touch(self, kept: Kept[S]) -> None:
@@ -281,6 +290,9 @@ class States(Generic[S]):
         self._kept[kept.number] = self._kept.pop(kept.number)
 
     def _forget(self, kept: Kept[S]) -> None:
-        del self._kept[kept.number]
-        self._trie.discard(kept.number)
+        self._take_out(kept)
         self._runner.release(kept.state)
+
+    def _take_out(self, kept: Kept[S]) -> None:
+        del self._kept[kept.number]
+        self._tries[kept.adapters].discard(kept.number)

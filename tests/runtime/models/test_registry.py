@@ -6,8 +6,10 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from crafted_gguf import LLAMA, TENSORS, make_gguf
+from safetensors.numpy import save_file
 
 from impetus.runtime.engines.choice import explain_problem, rank_format
 from impetus.runtime.errors import UnknownModel
@@ -113,6 +115,31 @@ def test_adapters_are_listed_apart_and_keep_their_numbers(tmp_path: Path) -> Non
     (tmp_path / "m.gguf").unlink()
     registry.scan()
     assert [(file.number, file.name) for file in registry.adapters] == [(1, "z"), (2, "a"), (3, "p/z")]
+
+
+def test_folders_of_adapters_are_listed_wherever_they_lie(tmp_path: Path) -> None:
+    tables = {"mlx": ("x.lora_a", "x.lora_b"), "peft": ("base_model.model.x.lora_A.weight", "base_model.model.x.lora_B.weight")}
+
+    def make(folder: Path, layout: str) -> None:
+        folder.mkdir(parents=True)
+        save_file({name: np.zeros((2, 2), "f4") for name in tables[layout]}, folder / "adapters.safetensors")
+        (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
+
+    make(tmp_path / "mine", "mlx")
+    make(tmp_path / "o" / "r", "peft")
+    make(tmp_path / "model" / "adapters", "mlx")
+    save_file({"model.norm.weight": np.zeros(2, "f4")}, tmp_path / "model" / "model.safetensors")
+    (tmp_path / "model" / "config.json").write_text(json.dumps({"model_type": "llama"}), encoding="utf-8")
+    registry = in_folder(tmp_path)
+    assert ids(registry) == ["model"]
+    assert [(file.number, file.name, file.layout) for file in registry.adapters] == [
+        (0, "mine", "mlx"),
+        (1, "adapters", "mlx"),
+        (2, "r", "peft"),
+    ]
+    (tmp_path / "mine" / "adapters.safetensors").unlink()
+    registry.scan()
+    assert [file.name for file in registry.adapters] == ["adapters", "r"]
 
 
 def projector(width: int) -> bytes:

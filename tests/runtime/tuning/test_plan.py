@@ -13,8 +13,9 @@ from impetus.runtime.home import Home, find_home
 from impetus.runtime.models.model import Model, Projector
 from impetus.runtime.tuning.context import LEAST_CONTEXT, MOST_CONTEXT_BY_ITSELF
 from impetus.runtime.tuning.footprint import footprint
+from impetus.runtime.tuning.guessing import DraftModel
 from impetus.runtime.tuning.memory_budget import MODELS_SHARE
-from impetus.runtime.tuning.plan import DraftModel, LoadPlan, plan_load
+from impetus.runtime.tuning.plan import LoadPlan, plan_load
 
 GIB = 1024**3
 MIB = 1024**2

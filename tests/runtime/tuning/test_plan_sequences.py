@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from impetus.runtime.config import Config
 from impetus.runtime.formats.header import Header
 from impetus.runtime.home import Home, find_home
 from impetus.runtime.models.model import Model
+from impetus.runtime.tuning.guessing import DraftModel
 from impetus.runtime.tuning.load_plan import LoadPlan
 from impetus.runtime.tuning.memory_budget import MODELS_SHARE
 from impetus.runtime.tuning.plan import plan_load
@@ -41,7 +43,15 @@ def home(tmp_path: Path) -> Home:
     return find_home(str(tmp_path / "not" / "there" / "yet"))
 
 
-def plan(header: Header, memory_gib: float, home: Home, engine_name: str = "mlx", **engine: object) -> LoadPlan:
+def plan(
+    header: Header,
+    memory_gib: float,
+    home: Home,
+    engine_name: str = "mlx",
+    *,
+    draft: DraftModel | None = None,
+    **engine: object,
+) -> LoadPlan:
     machine = CapabilityProfile(
         host="h",
         system="Darwin 25",
@@ -52,7 +62,7 @@ def plan(header: Header, memory_gib: float, home: Home, engine_name: str = "mlx"
     )
     model = Model(id="m", path=Path("/models/m"), store="impetus", header=header)
     config = msgspec.convert({"engine": engine}, Config)
-    return plan_load(model, machine, config, home=home, engine_name=engine_name)
+    return plan_load(model, machine, config, home=home, engine_name=engine_name, draft=draft)
 
 
 @pytest.mark.parametrize(("memory_gib", "bits"), [(64, None), (36, None), (20, 8), (12, 4)])
@@ -120,3 +130,36 @@ def test_a_cpu_keeps_keys_of_quantized_mlx_models_in_single_precision(
     options = plan(header, 64, home).options
     monkeypatch.setattr("sys.platform", system)
     assert sequence_footprint(header, options, "mlx").kv_bytes == times * 131_072 * (options.cache_tokens or 0)
+
+
+SMALL = replace(EIGHT_B, size_bytes=10**9, layers=16, kv_bytes_per_token=32_768, vocabulary_size=128_256 - 128)
+
+
+def drafted(header: Header) -> DraftModel:
+    return DraftModel(Model(id="d", path=Path("/models/d"), store="impetus", header=header))
+
+
+@pytest.mark.parametrize(("engine_name", "kind"), [("mlx", "mlx"), ("mlx", "safetensors"), ("torch", "safetensors")])
+def test_a_small_model_of_the_same_engine_guesses(home: Home, engine_name: str, kind: Any) -> None:
+    alone = plan(EIGHT_B, 64, home, engine_name, speculative="lookup")
+    assert (alone.options.draft, alone.options.draft_path) == ("lookup", None)
+    made = plan(EIGHT_B, 64, home, engine_name, draft=drafted(replace(SMALL, format=kind)), speculative="model", draft_tokens=9)
+    assert (made.options.draft, made.options.draft_path, made.options.draft_tokens) == ("model", "/models/d", 9)
+    assert made.needed_bytes > alone.needed_bytes + SMALL.size_bytes
+    assert plan(EIGHT_B, 64, home, engine_name, speculative="off").options.draft == "off"
+
+
+@pytest.mark.parametrize(
+    ("engine_name", "draft", "kind", "why"),
+    [
+        ("mlx", replace(SMALL, format="gguf"), "lookup", "'d' is gguf, which the engine of 'm' does not compute"),
+        ("torch", replace(SMALL, format="mlx"), "lookup", "'d' is mlx, which"),
+        ("onnx", SMALL, "lookup", "'d' is safetensors, which"),
+        ("mlx", replace(SMALL, vocabulary_size=128_127), "lookup", "'d' has another vocabulary"),
+        ("coreml", replace(SMALL, format="coreml"), "off", "one token at a time"),
+    ],
+)
+def test_a_model_that_cannot_guess_is_told(home: Home, engine_name: str, draft: Header, kind: str, why: str) -> None:
+    made = plan(EIGHT_B, 64, home, engine_name, draft=drafted(draft), speculative="model")
+    assert (made.options.draft, made.options.draft_path) == (kind, None)
+    assert any(why in reason for reason in made.reasons)

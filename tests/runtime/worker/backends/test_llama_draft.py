@@ -8,8 +8,9 @@ from engine_tools import find_starter
 
 from impetus.runtime.frames import LoadOptions
 from impetus.runtime.worker.backends.backend import LoadError
-from impetus.runtime.worker.backends.llama_draft import DraftModel, DraftWant
+from impetus.runtime.worker.backends.llama_draft import DraftModel
 from impetus.runtime.worker.backends.llama_model import LlamaModel
+from impetus.runtime.worker.draft.drafter import DraftWant
 
 pytestmark = pytest.mark.engine
 

@@ -12,7 +12,7 @@ import pytest
 from numpy_llama import open_numpy_llama
 from sequence_play import Player, ask, chat, kept_in
 
-from impetus.runtime.request import Constraint, Sampling
+from impetus.runtime.request import Adapter, Constraint, Sampling
 from impetus.runtime.worker.backends.backend import LoadError, PromptTooLong, Refusal
 
 pytestmark = [
@@ -92,6 +92,8 @@ def test_what_was_computed_survives_a_restart(layout: tuple[str, Path], tiny: Pa
     player.settle()
     player.close()
     player = Player(engine, path, prefix=kept_in(tmp_path))
+    # What is on the disk is looked through beside the first steps.
+    assert player.backend._states._stores.under(()).flush(10)
     (played,) = player.play([ask(prompt + "End")])
     assert played.begun is not None
     assert played.begun.report.disk_tokens > 256
@@ -166,6 +168,13 @@ def test_ids_that_the_model_lacks_are_refused(player: Player) -> None:
             player.backend.admit(ask(ids))
     with pytest.raises(PromptTooLong):
         player.backend.admit(ask("word " * 3000))
+
+
+def test_an_engine_without_adapters_refuses_them(player: Player, layout: tuple[str, Path]) -> None:
+    says = "no adapter mine" if layout[0] == "mlx" else "takes no adapters"
+    with pytest.raises(Refusal, match=says) as caught:
+        player.backend.admit(ask("Hello", adapters=(Adapter("/models/mine"),)))
+    assert caught.value.param == "lora"
 
 
 def test_user_text_never_becomes_a_control_token(player: Player) -> None:

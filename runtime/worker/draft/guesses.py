@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from ...frames import LoadOptions
 from ...request import GenerateRequest
-from ..draft.cost import StepCost
-from ..draft.guesser import Guesser
-from .llama_draft import DraftModel, DraftWant
-from .llama_model import LlamaModel
-from .llama_sequence import Generating
+from .cost import StepCost
+from .drafter import Drafter, DraftWant
+from .guesser import Guesser
+
+MOST_CHECKED = 64
+"""How many guessed tokens a step may check."""
 
 
-def open_draft_model(options: LoadOptions, on_progress: Callable[[float], None]) -> DraftModel | None:
-    """Opens the draft model that the options name, or none; raises LoadError."""
-    if options.draft != "model" or options.draft_path is None:
-        return None
-    return DraftModel(options.draft_path, options, on_progress)
+class GuessingSampler(Protocol):
+    """What chooses a sequence's tokens."""
+
+    @property
+    def may_draft(self) -> bool:
+        """Whether guessing ahead can pay."""
+        ...
+
+    def draft_prefix(self, tokens: Sequence[int]) -> int:
+        """Counts how many tokens of a guess may be chosen at all."""
+        ...
+
+
+class Guessing(Protocol):
+    """A sequence that may guess."""
+
+    number: int
+    tokens: list[int]
+    room: int
+    """How many tokens prompt and reply may have together."""
+    repeatable: bool
+    """Whether the same request is to give the same text again."""
+    guesser: Guesser | None
+    guess: list[int]
+    """What is checked in the running step."""
+
+    @property
+    def sampler(self) -> GuessingSampler:
+        """What chooses its tokens."""
+        ...
 
 
 class Guesses:
@@ -25,25 +52,28 @@ class Guesses:
 
     Args:
         options: whether, by whom and how many tokens are guessed.
-        model: the one that checks them.
-        drafter: a smaller one that guesses where lookup has no guess; None is lookup alone.
+        drafter: a smaller model that guesses where lookup has no guess; None is lookup alone.
+        cuttable: whether the model that checks them can forget the wrong ones; if not, nothing is guessed.
+        spare: how many guessed tokens a step can check.
         limit_s: how long a step may take that others wait for.
     """
 
-    def __init__(self, options: LoadOptions, model: LlamaModel, drafter: DraftModel | None, *, limit_s: float) -> None:
-        self._most = options.draft_tokens if options.draft != "off" and model.cuttable else 0
-        self._spare = model.spare_outputs
+    def __init__(
+        self, options: LoadOptions, drafter: Drafter | None, *, cuttable: bool, spare: int = MOST_CHECKED, limit_s: float
+    ) -> None:
+        self._most = options.draft_tokens if options.draft != "off" and cuttable else 0
+        self._spare = spare
         self._drafter = drafter
         self._limit_s = limit_s
         self._cost = StepCost()
 
-    def begin(self, sequence: Generating, request: GenerateRequest) -> None:
+    def begin(self, sequence: Guessing, request: GenerateRequest) -> None:
         """Gives a new sequence its guesser, where guessing may pay and cannot be seen in what a seed gives."""
         most = min(self._spare, self._most if request.draft_tokens is None else request.draft_tokens)
         if self._most and most > 0 and not sequence.repeatable:
             sequence.guesser = Guesser(most, self._cost, model=self._drafter is not None)
 
-    def fill(self, answering: Sequence[Generating], room: int) -> None:
+    def fill(self, answering: Sequence[Guessing], room: int) -> None:
         """Guesses for all answers of a step.
 
         Args:
@@ -52,7 +82,7 @@ class Guesses:
         """
         room = min(room, self._spare)
         tokens = len(answering)
-        wants: list[tuple[Generating, DraftWant]] = []
+        wants: list[tuple[Guessing, DraftWant]] = []
         for sequence in answering:
             sequence.guess = []
             guesser = sequence.guesser
@@ -76,6 +106,11 @@ class Guesses:
                 sequence.guess = guess[: sequence.sampler.draft_prefix(guess)]
                 if sequence.guesser is not None:
                     sequence.guesser.use(sequence.guess)
+
+    @property
+    def on(self) -> bool:
+        """Whether anything may be guessed."""
+        return self._most > 0
 
     def note_step(self, tokens: int, took_s: float) -> None:
         """Learns how long a step of nothing but answers took."""
