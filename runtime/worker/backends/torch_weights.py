@@ -42,7 +42,7 @@ def open_weights(
             dtype=kind,
             local_files_only=True,
             trust_remote_code=False,
-            attn_implementation="sdpa",
+            attn_implementation=None,  # SDPA, or what a model that it cannot compute has in its place
             weights_only=True,
         )
         on_progress(0.9)
