@@ -39,6 +39,9 @@ LAYOUTS = (
 LEAST_RATIO = 5.0
 LEAST_SAVED = 0.30
 POLL_S = 0.005
+CALM_S = 3.0
+"""Longer than the server waits before it starts a process that stands by."""
+QUIET_POLL_S, QUIET_POLLS, MOST_POLLS = 0.5, 6, 120
 NAIVE = """
 import sys, torch, transformers
 folder = sys.argv[1]
@@ -114,17 +117,30 @@ async def load(server: Server, layout: str) -> Load:
     await server.ask("/impetus/v1/models/load", {"model": name})
     took_s = time.perf_counter() - began_s
     watch.stop()
-    # The next load finds a process that stands by again.
     await server.ask("/impetus/v1/models/unload", {"model": name})
-    await asyncio.sleep(3)
+    await wait_for_standbys(parent)
     return Load(took_s, watch.own_bytes, watch.whole_bytes)
+
+
+async def wait_for_standbys(server: psutil.Process) -> None:
+    """Waits until processes stand by for the next load, with their engines imported: none has computed for a while."""
+    await asyncio.sleep(CALM_S)
+    quiet = 0
+    spent_s = -1.0
+    for _ in range(MOST_POLLS):
+        await asyncio.sleep(QUIET_POLL_S)
+        before_s, spent_s = spent_s, sum(sum(child.cpu_times()[:2]) for child in server.children())
+        quiet = quiet + 1 if spent_s - before_s < QUIET_POLL_S / 20 else 0
+        if quiet == QUIET_POLLS:
+            return
+    raise TimeoutError("the processes that stand by are never ready")
 
 
 async def run(server: Server, names: list[str], rounds: int) -> int:
     """Loads each layout and the checkpoint in turn, and compares."""
     naive: list[Load] = []
     found: dict[str, list[Load]] = {name: [] for name in names}
-    await asyncio.sleep(5)
+    await wait_for_standbys(psutil.Process(server.pid))
     for number in range(rounds + 1):
         naive.append(await asyncio.to_thread(load_naively, layouts()["pytorch"]))
         for name in names:
