@@ -198,6 +198,7 @@ class Standbys:
         self._on_change = on_change
         self._calm_s = calm_s
         self._standbys: dict[EngineName, Standby] = {}
+        self._next: tuple[EngineName, ...] = ()
         self._closing = False
         self._paused = False
 
@@ -215,7 +216,9 @@ class Standbys:
         """Says that what is wanted may have changed; after a calm time workers are started or ended."""
         if self._closing:
             return
-        for engine in self._wanted():
+        # Asked once: to look through all models takes a while, and each worker looks many times before it is started.
+        self._next = tuple(self._wanted())
+        for engine in self._next:
             if engine not in self._standbys:
                 self._standbys[engine] = self._make(engine)
         for standby in self._standbys.values():
@@ -240,7 +243,7 @@ class Standbys:
     def _make(self, engine: EngineName) -> Standby:
         standby = Standby(
             environment=self._environment,
-            wanted=lambda: engine if engine in self._wanted() else None,
+            wanted=lambda: engine if engine in self._next else None,
             is_busy=lambda: self._is_busy() or self._comes_before(engine),
             has_room=self._has_room,
             on_change=self._on_change,
@@ -251,8 +254,7 @@ class Standbys:
 
     def _comes_before(self, engine: EngineName) -> bool:
         """Whether another one is being prepared, or is to be started first."""
-        wanted = self._wanted()
-        before = wanted[: wanted.index(engine)] if engine in wanted else ()
+        before = self._next[: self._next.index(engine)] if engine in self._next else ()
         others = (self._standbys[other] for other in before if other in self._standbys)
         if any(not other.is_prepared for other in others):
             return True

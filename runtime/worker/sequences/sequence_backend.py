@@ -398,10 +398,12 @@ class SequenceBackend(Generic[S]):
             rows = self._runner.extend(state, [sequence.tokens[-1], *guess], "all")
             assert rows is not None  # noqa: S101 - they were wanted
             took_s = time.perf_counter() - began_s
-            for row, guessed in zip(rows, [*guess, None], strict=True):
+            for row, guessed in zip(rows[:-1], guess, strict=True):
                 if self._choose(sequence, row, outcome) != guessed:
                     break
                 accepted += 1
+            else:
+                self._choose(sequence, rows[-1], outcome)
             began_s = time.perf_counter()
             if accepted < len(guess):
                 self._runner.cut(state, before + 1 + accepted)
