@@ -22,7 +22,7 @@ from .runtime.errors import ConfigError, ImpetusError, InvalidRequest
 from .runtime.home import Home, find_config, find_home
 from .runtime.logbook import LogBook
 from .runtime.loopback import is_loopback
-from .runtime.models.model import Speed
+from .tables import tell_gigabytes, tell_speed, write_json, write_table
 
 if TYPE_CHECKING:
     from .hw.detector import HardwareDetector
@@ -209,21 +209,21 @@ def _ls(invocation: Invocation) -> int:
     speeds = read_speeds(invocation.config, invocation.home)
     lines = [ModelLine.of(status) for status in speeds.add_to([ModelStatus(model) for model in models])]
     if invocation.options.json:
-        _write_json(lines)
+        write_json(lines)
         return 0
     rows = [
         (
             f"{'└ ' if line.variant_of else ''}{line.id}",
             line.format,
             line.quantization or "?",
-            _gigabytes(line.size_bytes),
-            _speed(line.decode),
+            tell_gigabytes(line.size_bytes),
+            tell_speed(line.decode),
             line.store,
             line.problem or "",
         )
         for line in lines
     ]
-    _write_table(("MODEL", "FORMAT", "QUANT", "SIZE", "TOK/S", "WHERE", "PROBLEM"), rows)
+    write_table(("MODEL", "FORMAT", "QUANT", "SIZE", "TOK/S", "WHERE", "PROBLEM"), rows)
     return 0
 
 
@@ -260,19 +260,19 @@ def _cache_ls(invocation: Invocation) -> int:
 
     models = list_models(prefix_folder(invocation.home))
     if invocation.options.json:
-        _write_json(models)
+        write_json(models)
         return 0
     rows = [
         (
             model.model or model.root,
             str(model.segments),
             "encrypted" if model.encrypted else "?" if model.tokens is None else str(model.tokens),
-            _gigabytes(model.size_bytes),
+            tell_gigabytes(model.size_bytes),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(model.used_at)),
         )
         for model in models
     ]
-    _write_table(("MODEL", "SEGMENTS", "TOKENS", "SIZE", "LAST USED"), rows)
+    write_table(("MODEL", "SEGMENTS", "TOKENS", "SIZE", "LAST USED"), rows)
     return 0
 
 
@@ -281,7 +281,7 @@ def _cache_clear(invocation: Invocation) -> int:
     from .runtime.tuning.prefix_room import prefix_folder
 
     files, size_bytes = clear(prefix_folder(invocation.home))
-    sys.stdout.write(f"Deleted {files} {'file' if files == 1 else 'files'}, {_gigabytes(size_bytes)}.\n")
+    sys.stdout.write(f"Deleted {files} {'file' if files == 1 else 'files'}, {tell_gigabytes(size_bytes)}.\n")
     return 0
 
 
@@ -292,10 +292,10 @@ def _doctor(invocation: Invocation) -> int:
     wanted = {name: options.get(name) for name in ("client", "url", "model")}
     checks = list(examine(invocation.config, invocation.home, os.environ, **wanted))
     if options["json"]:
-        _write_json(checks)
+        write_json(checks)
     else:
         rows = [(check.verdict.upper(), check.group, check.name, check.found) for check in checks]
-        _write_table(("RESULT", "WHERE", "WHAT", "FOUND"), rows)
+        write_table(("RESULT", "WHERE", "WHAT", "FOUND"), rows)
         changes = dict.fromkeys(f"{check.group}, {check.name}: {check.change}" for check in checks if check.verdict == "fail")
         sys.stdout.write("".join(["\nWhat to change:\n", *(f"- {change}\n" for change in changes)]) if changes else "")
     return 1 if any(check.verdict == "fail" for check in checks) else 0
@@ -383,11 +383,11 @@ def _bench(invocation: Invocation) -> int:
         raise InvalidRequest("`impetus bench` takes one model.")
     result = book.add(asyncio.run(_run_bench(invocation)))
     if options.json:
-        _write_json(result)
+        write_json(result)
     elif options.markdown:
         sys.stdout.write(to_card(result))
     else:
-        _write_table(HEADS, to_rows(result))
+        write_table(HEADS, to_rows(result))
         sys.stdout.write(to_footer(result))
     return 0
 
@@ -479,28 +479,7 @@ def _show(
     rows: Sequence[tuple[str, ...]],
 ) -> int:
     if invocation.options.json:
-        _write_json(value)
+        write_json(value)
     else:
-        _write_table(heads, rows)
+        write_table(heads, rows)
     return 0
-
-
-def _write_json(values: msgspec.Struct | Sequence[msgspec.Struct]) -> None:
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(values).decode(), indent=2) + "\n")
-
-
-def _write_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
-    for row in (heads, *rows):
-        sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
-
-
-def _speed(speed: Speed | None) -> str:
-    """A prediction as a range with a mark, a measurement as a number."""
-    if speed is None:
-        return "?"
-    return f"{speed.tps:.0f}" if speed.source == "measured" else f"~{speed.low_tps:.0f}-{speed.high_tps:.0f}"
-
-
-def _gigabytes(size_bytes: int) -> str:
-    return f"{size_bytes / 1e9:.2f} GB"
