@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ..frames import FromEngine, Prepare, Prepared
 from .choice import EngineName
@@ -22,35 +23,33 @@ LONGEST_PAUSE_S = 600.0
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """How a worker is started, and what is asked before that."""
+
+    environment: Mapping[str, str]
+    """Of the worker, whole."""
+    is_busy: Callable[[], bool]
+    """Whether models are being loaded or answers computed."""
+    has_room: Callable[[], bool]
+    """Whether the machine has memory to spare for one more; may block."""
+    on_change: Callable[[], None]
+    """Called when a worker came, was prepared or went."""
+    calm_s: float = CALM_S
+    """How long is waited after a `review`."""
+
+
 class Standby:
-    """Keeps at most one worker ready. It belongs to one event loop; after `close` it is of no further use."""
+    """Keeps at most one worker ready. It belongs to one event loop; after `close` it is of no further use.
 
-    def __init__(
-        self,
-        *,
-        environment: Mapping[str, str],
-        wanted: Callable[[], EngineName | None],
-        is_busy: Callable[[], bool],
-        has_room: Callable[[], bool],
-        on_change: Callable[[], None],
-        calm_s: float = CALM_S,
-    ) -> None:
-        """Takes what it asks before it starts a worker.
+    Args:
+        conditions: how the worker is started, and when.
+        wanted: the engine that is likely to be needed next; None for none.
+    """
 
-        Args:
-            environment: of the worker, whole.
-            wanted: the engine that is likely to be needed next; None for none.
-            is_busy: whether models are being loaded or answers computed.
-            has_room: whether the machine has memory to spare; may block.
-            on_change: called when a worker came, was prepared or went.
-            calm_s: how long it waits after a `review`.
-        """
-        self._environment = environment
+    def __init__(self, conditions: Conditions, wanted: Callable[[], EngineName | None]) -> None:
+        self._conditions = conditions
         self._wanted = wanted
-        self._is_busy = is_busy
-        self._has_room = has_room
-        self._on_change = on_change
-        self._calm_s = calm_s
         self._worker: WorkerProcess | None = None
         self._engine: EngineName | None = None
         self._changed = asyncio.Event()
@@ -107,7 +106,7 @@ class Standby:
         if any(isinstance(frame, Prepared) for frame in frames):
             self._prepared = True
             self._backoff.note_healthy()
-            self._on_change()
+            self._conditions.on_change()
 
     def worker_said(self, line: str) -> None:
         """Logs what the worker said."""
@@ -119,7 +118,7 @@ class Standby:
             self._worker = None
             log.warning("the worker that stood by ended (%s). %s", how, " | ".join(last_words[-3:]))
             self._pause_s = self._backoff.next_delay_s()
-            self._on_change()
+            self._conditions.on_change()
             self.review()
 
     async def _keep(self) -> None:
@@ -127,7 +126,7 @@ class Standby:
             await self._changed.wait()
             await self._calm()
             wanted = None if self._paused else self._wanted()
-            if wanted is not None and not await asyncio.to_thread(self._has_room):
+            if wanted is not None and not await asyncio.to_thread(self._conditions.has_room):
                 log.info("no worker stands by: memory is short")
                 wanted = None
             if self._worker is not None and self._engine != wanted:
@@ -140,20 +139,20 @@ class Standby:
         await asyncio.sleep(pause_s)
         for _ in range(BUSY_LOOKS):
             self._changed.clear()
-            await asyncio.sleep(self._calm_s)
-            if self._paused or not self._is_busy():
+            await asyncio.sleep(self._conditions.calm_s)
+            if self._paused or not self._conditions.is_busy():
                 return
 
     async def _start(self, engine: EngineName) -> None:
         self._engine, self._prepared = engine, False
         try:
-            self._worker = await WorkerProcess.spawn(self._environment, self)
+            self._worker = await WorkerProcess.spawn(self._conditions.environment, self)
         except OSError as error:
             log.warning("no worker can stand by: %s", error)
             return
         if self._worker.alive:
             self._worker.send(Prepare(engine))
-            self._on_change()
+            self._conditions.on_change()
         else:
             self._worker = None
 
@@ -162,41 +161,22 @@ class Standby:
         if worker is not None:
             # It holds nothing that could be lost.
             await worker.kill()
-            self._on_change()
+            self._conditions.on_change()
 
 
 class Standbys:
     """Keeps a worker ready for each engine that is likely to be needed next; they are started one after the other.
 
     It belongs to one event loop; after `close` it is of no further use.
+
+    Args:
+        conditions: how each is started, and when.
+        wanted: the engines that are likely to be needed, what is worth most first.
     """
 
-    def __init__(
-        self,
-        *,
-        environment: Mapping[str, str],
-        wanted: Callable[[], Sequence[EngineName]],
-        is_busy: Callable[[], bool],
-        has_room: Callable[[], bool],
-        on_change: Callable[[], None],
-        calm_s: float = CALM_S,
-    ) -> None:
-        """Takes what each asks before it starts a worker; see `Standby`.
-
-        Args:
-            environment: of the workers, whole.
-            wanted: the engines that are likely to be needed, what is worth most first.
-            is_busy: whether models are being loaded or answers computed.
-            has_room: whether the machine has memory to spare for one more; may block.
-            on_change: called when a worker came, was prepared or went.
-            calm_s: how long each waits after a `review`.
-        """
-        self._environment = environment
+    def __init__(self, conditions: Conditions, wanted: Callable[[], Sequence[EngineName]]) -> None:
+        self._conditions = conditions
         self._wanted = wanted
-        self._is_busy = is_busy
-        self._has_room = has_room
-        self._on_change = on_change
-        self._calm_s = calm_s
         self._standbys: dict[EngineName, Standby] = {}
         self._next: tuple[EngineName, ...] = ()
         self._closing = False
@@ -241,14 +221,8 @@ class Standbys:
         await asyncio.gather(*(standby.close() for standby in self._standbys.values()))
 
     def _make(self, engine: EngineName) -> Standby:
-        standby = Standby(
-            environment=self._environment,
-            wanted=lambda: engine if engine in self._next else None,
-            is_busy=lambda: self._is_busy() or self._comes_before(engine),
-            has_room=self._has_room,
-            on_change=self._on_change,
-            calm_s=self._calm_s,
-        )
+        conditions = replace(self._conditions, is_busy=lambda: self._conditions.is_busy() or self._comes_before(engine))
+        standby = Standby(conditions, lambda: engine if engine in self._next else None)
         standby.pause(paused=self._paused)
         return standby
 

@@ -16,7 +16,7 @@ import msgspec
 
 from ..engines.choice import EngineChoice, EngineName, choose_engine
 from ..engines.process import EngineProcess
-from ..engines.standby import Standbys
+from ..engines.standby import Conditions, Standbys
 from ..engines.supervisor import RestartBackoff
 from ..errors import EngineCrashed, EngineError, ImpetusError, LoadFailed, Overloaded, UnservableModel
 from ..formats.header import Header
@@ -82,13 +82,13 @@ class Residency:
         self._residents: dict[str, Resident] = {}
         self._one_load = asyncio.Lock()
         self._closing = False
-        self._standbys = Standbys(
+        conditions = Conditions(
             environment=environment,
-            wanted=next_engines,
             is_busy=lambda: any(resident.running or resident.loading for resident in self.residents()),
             has_room=lambda: governor.has_room(STANDBY_ROOM_BYTES, self._held()),
             on_change=on_change,
         )
+        self._standbys = Standbys(conditions, next_engines)
 
     def status(self, model: Model) -> ModelStatus:
         """What is done with a model now."""

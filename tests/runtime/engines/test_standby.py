@@ -9,7 +9,7 @@ import pytest
 from engine_tools import ENVIRONMENT, answer, chat, is_gone, make_engine, workers
 
 from impetus.runtime.engines.choice import EngineName
-from impetus.runtime.engines.standby import Standby, Standbys
+from impetus.runtime.engines.standby import Conditions, Standby, Standbys
 from impetus.runtime.engines.worker_process import WorkerProcess
 from impetus.runtime.errors import EngineCrashed
 
@@ -18,9 +18,9 @@ from impetus.runtime.errors import EngineCrashed
 class Surroundings:
     """What a standby asks, and how to wait for what it does."""
 
-    wanted: EngineName | None = "echo"
-    busy: bool = False
-    room: bool = True
+    wanted: EngineName | None
+    busy: bool
+    room: bool
     asked: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     standby: Standby = field(init=False)
@@ -45,16 +45,12 @@ class Surroundings:
 
 
 @asynccontextmanager
-async def surroundings(**fields: object) -> AsyncGenerator[Surroundings]:
-    around = Surroundings(**fields)  # type: ignore[arg-type]
-    around.standby = Standby(
-        environment=ENVIRONMENT,
-        wanted=lambda: around.wanted,
-        is_busy=around.is_busy,
-        has_room=around.has_room,
-        on_change=around.changed.set,
-        calm_s=0.01,
-    )
+async def surroundings(
+    *, wanted: EngineName | None = "echo", busy: bool = False, room: bool = True
+) -> AsyncGenerator[Surroundings]:
+    around = Surroundings(wanted, busy, room)
+    conditions = Conditions(ENVIRONMENT, around.is_busy, around.has_room, around.changed.set, calm_s=0.01)
+    around.standby = Standby(conditions, lambda: around.wanted)
     try:
         async with asyncio.timeout(30):
             yield around
@@ -129,9 +125,9 @@ async def test_where_none_is_wanted_any_more_the_worker_is_ended() -> None:
             await around.change()
 
 
-@pytest.mark.parametrize("field_", ["wanted", "room"])
-async def test_without_need_or_room_none_is_started(field_: str) -> None:
-    async with surroundings(**{field_: None}) as around:
+@pytest.mark.parametrize(("wanted", "room"), [(None, True), ("echo", False)])
+async def test_without_need_or_room_none_is_started(wanted: EngineName | None, *, room: bool) -> None:
+    async with surroundings(wanted=wanted, room=room) as around:
         for _ in range(3):
             asked = around.asked
             around.standby.review()
@@ -204,14 +200,7 @@ async def test_each_engine_that_is_wanted_gets_a_worker_one_after_the_other(monk
             changed.clear()
             await changed.wait()
 
-    standbys = Standbys(
-        environment=ENVIRONMENT,
-        wanted=lambda: wanted,
-        is_busy=lambda: False,
-        has_room=lambda: True,
-        on_change=count,
-        calm_s=0.01,
-    )
+    standbys = Standbys(Conditions(ENVIRONMENT, lambda: False, lambda: True, count, calm_s=0.01), lambda: wanted)
     try:
         async with asyncio.timeout(30):
             standbys.review()
