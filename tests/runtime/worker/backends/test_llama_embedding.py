@@ -3,14 +3,14 @@
 import ctypes
 import math
 import threading
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from asked import ONE_THREAD, Asked, Floats, Open, open_models
 from gguf import PoolingType
 from llama_cpp import llama_cpp as native
 from tiny_embedding import CLS, CONTEXT, SEP, UNKNOWN, WIDTH, BertWeights, copy_with, write_bert, write_decoder
@@ -24,21 +24,16 @@ from impetus.runtime.questions import (
     Detokenized,
     Embed,
     Embedded,
-    Question,
     Rank,
     Ranked,
     Tokenize,
     Tokenized,
 )
 from impetus.runtime.request import GenerateRequest, TextPrompt
-from impetus.runtime.worker.backends.backend import PromptTooLong, Refusal, Work
-from impetus.runtime.worker.backends.llama_embedding import open_backend
-from impetus.runtime.worker.vectors.vector_backend import VectorBackend
+from impetus.runtime.worker.backends.backend import PromptTooLong, Refusal
 
 pytestmark = pytest.mark.engine
 
-Kind = TypeVar("Kind", bound=Answer)
-Floats = npt.NDArray[np.float32]
 
 TEXTS = (
     "the cat sat on the mat",
@@ -49,51 +44,10 @@ TEXTS = (
 )
 
 
-@dataclass
-class Loaded:
-    """A backend with its model, and a way to ask it."""
-
-    backend: VectorBackend
-    slices: int = 0
-
-    def ask(self, question: Question, kind: type[Kind]) -> Kind:
-        self.slices = 0
-        answer = self._run(self.backend.answer(question))
-        assert isinstance(answer, kind)
-        return answer
-
-    def _run(self, work: Work) -> Answer:
-        while True:
-            try:
-                next(work)
-            except StopIteration as end:
-                return end.value
-            self.slices += 1
-
-    def embed(self, *inputs: str | tuple[int, ...], dimensions: int | None = None, normalise: bool = True) -> Floats:
-        answer = self.ask(Embed(inputs, dimensions, normalise), Embedded)
-        return np.array([np.frombuffer(vector, "<f4") for vector in answer.vectors])
-
-    def tokens(self, text: str) -> tuple[int, ...]:
-        return self.ask(Tokenize((text,), whole=True), Tokenized).token_ids
-
-
-Load = Callable[..., Loaded]
-
-
 @pytest.fixture(scope="module")
-def load() -> Iterator[Load]:
-    backends: list[VectorBackend] = []
-
-    def open_one(path: Path, **options: int) -> Loaded:
-        backend = open_backend()
-        backend.load(str(path), LoadOptions(threads=1, **options), lambda _: None)  # type: ignore[arg-type]
-        backends.append(backend)
-        return Loaded(backend)
-
-    yield open_one
-    for backend in backends:
-        backend.close()
+def load() -> Iterator[Open]:
+    with open_models(normalise=True) as open_one:
+        yield lambda path, options=ONE_THREAD: open_one(path, "llama-embedding", options)
 
 
 @pytest.fixture(scope="module")
@@ -102,22 +56,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bert(load: Load, folder: Path) -> Loaded:
+def bert(load: Open, folder: Path) -> Asked:
     return load(write_bert(folder / "bert.gguf"))
 
 
 @pytest.fixture(scope="module")
-def ranker(load: Load, folder: Path) -> Loaded:
+def ranker(load: Open, folder: Path) -> Asked:
     return load(write_bert(folder / "rank.gguf", seed=2, pooling=PoolingType.RANK))
 
 
 @pytest.fixture(scope="module")
-def last(load: Load, folder: Path) -> Loaded:
+def last(load: Open, folder: Path) -> Asked:
     return load(write_decoder(folder / "last.gguf", PoolingType.LAST, name="Tiny Qwen3 Embedding"))
 
 
 @pytest.fixture(scope="module")
-def mean(load: Load, folder: Path) -> Loaded:
+def mean(load: Open, folder: Path) -> Asked:
     return load(write_decoder(folder / "mean.gguf", PoolingType.MEAN))
 
 
@@ -125,25 +79,25 @@ def unit(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return vector / np.linalg.norm(vector)
 
 
-def test_an_encoder_gives_the_mean_of_its_states_as_numpy_computes_them(bert: Loaded) -> None:
+def test_an_encoder_gives_the_mean_of_its_states_as_numpy_computes_them(bert: Asked) -> None:
     weights = BertWeights(1)
     for text, vector in zip(TEXTS, bert.embed(*TEXTS), strict=True):
         assert vector == pytest.approx(unit(weights.states(list(bert.tokens(text))).mean(axis=0)), abs=1e-3)
 
 
-def test_the_first_token_stands_for_the_text_where_the_header_says_so(load: Load, folder: Path) -> None:
+def test_the_first_token_stands_for_the_text_where_the_header_says_so(load: Open, folder: Path) -> None:
     model = load(write_bert(folder / "first.gguf", seed=3, pooling=PoolingType.CLS))
     tokens = list(model.tokens(TEXTS[1]))
     assert model.embed(TEXTS[1])[0] == pytest.approx(unit(BertWeights(3).states(tokens)[0]), abs=1e-3)
 
 
-def test_an_old_file_that_says_nothing_gives_the_mean(load: Load, folder: Path) -> None:
+def test_an_old_file_that_says_nothing_gives_the_mean(load: Open, folder: Path) -> None:
     model = load(write_bert(folder / "old.gguf", pooling=None))
     expected = unit(BertWeights(1).states(list(model.tokens(TEXTS[0]))).mean(axis=0))
     assert model.embed(TEXTS[0])[0] == pytest.approx(expected, abs=1e-3)
 
 
-def test_a_reranker_scores_as_numpy_does(ranker: Loaded) -> None:
+def test_a_reranker_scores_as_numpy_does(ranker: Asked) -> None:
     answer = ranker.ask(Rank("where is the cat?", TEXTS), Ranked)
     weights, query = BertWeights(2), ranker.tokens("where is the cat?")
     expected = [weights.score([*query, *ranker.tokens(text)[1:]]) for text in TEXTS]
@@ -152,7 +106,7 @@ def test_a_reranker_scores_as_numpy_does(ranker: Loaded) -> None:
     assert answer.prompt_tokens == sum(len(query) + len(ranker.tokens(text)) - 1 for text in TEXTS)
 
 
-def test_a_reranker_with_a_template_is_asked_by_it_and_texts_stay_texts(load: Load, folder: Path) -> None:
+def test_a_reranker_with_a_template_is_asked_by_it_and_texts_stay_texts(load: Open, folder: Path) -> None:
     plain = write_decoder(folder / "judge-plain.gguf", PoolingType.RANK)
     template = "<|im_start|>{query} or {document}<|im_end|>"
     judge = load(copy_with(plain, folder / "judge.gguf", {"tokenizer.chat_template.rerank": template}, {}))
@@ -167,7 +121,7 @@ def test_a_reranker_with_a_template_is_asked_by_it_and_texts_stay_texts(load: Lo
 
 @pytest.mark.parametrize("name", ["last", "mean"])
 def test_a_decoder_pools_the_states_that_llama_cpp_has(name: str, request: pytest.FixtureRequest, folder: Path) -> None:
-    model: Loaded = request.getfixturevalue(name)
+    model: Asked = request.getfixturevalue(name)
     tokens = model.tokens(TEXTS[1])
     states = raw_states(tiny_llama(folder / f"{name}-plain.gguf", context_length=2048), tokens)
     expected = states[-1] if name == "last" else states.mean(axis=0)
@@ -176,7 +130,7 @@ def test_a_decoder_pools_the_states_that_llama_cpp_has(name: str, request: pytes
 
 @pytest.mark.parametrize("name", ["bert", "last", "mean"])
 def test_company_and_order_change_nothing(name: str, request: pytest.FixtureRequest) -> None:
-    model: Loaded = request.getfixturevalue(name)
+    model: Asked = request.getfixturevalue(name)
     alone = np.concatenate([model.embed(text) for text in TEXTS])
     many = [TEXTS[index % len(TEXTS)] for index in range(200)]
     together = model.embed(*many)
@@ -191,11 +145,11 @@ def test_company_and_order_change_nothing(name: str, request: pytest.FixtureRequ
 
 @pytest.mark.parametrize(("name", "slices"), [("last", 3), ("mean", 1)])
 def test_a_long_input_is_computed_in_parts_or_in_a_larger_batch(
-    name: str, slices: int, load: Load, folder: Path, request: pytest.FixtureRequest
+    name: str, slices: int, load: Open, folder: Path, request: pytest.FixtureRequest
 ) -> None:
-    whole: Loaded = request.getfixturevalue(name)
-    small = load(folder / f"{name}.gguf", batch_tokens=512)
-    large = load(folder / f"{name}.gguf", batch_tokens=2048)
+    whole: Asked = request.getfixturevalue(name)
+    small = load(folder / f"{name}.gguf", LoadOptions(threads=1, batch_tokens=512))
+    large = load(folder / f"{name}.gguf", LoadOptions(threads=1, batch_tokens=2048))
     tokens = tuple(index * 7 % 400 + 50 for index in range(1500))
     vector = small.embed(tokens)[0]
     assert small.slices == slices
@@ -204,7 +158,7 @@ def test_a_long_input_is_computed_in_parts_or_in_a_larger_batch(
     assert small.embed(TEXTS[0])[0] == pytest.approx(whole.embed(TEXTS[0])[0], abs=1e-3)
 
 
-def test_what_is_too_long_is_refused_with_both_numbers_and_its_place(bert: Loaded, ranker: Loaded) -> None:
+def test_what_is_too_long_is_refused_with_both_numbers_and_its_place(bert: Asked, ranker: Asked) -> None:
     bert.embed("cat " * (CONTEXT - 2))
     for inputs, param in ((("cat", "cat " * (CONTEXT - 1)), "input[1]"), (("cat " * (CONTEXT - 1),), "input")):
         with pytest.raises(PromptTooLong) as caught:
@@ -218,7 +172,7 @@ def test_what_is_too_long_is_refused_with_both_numbers_and_its_place(bert: Loade
     assert (caught.value.prompt_tokens, caught.value.param) == (204, "documents[1]")
 
 
-def test_token_ids_are_taken_as_they_are(bert: Loaded) -> None:
+def test_token_ids_are_taken_as_they_are(bert: Asked) -> None:
     tokens = bert.tokens(TEXTS[0])
     assert tokens[0] == CLS
     assert tokens[-1] == SEP
@@ -229,18 +183,18 @@ def test_token_ids_are_taken_as_they_are(bert: Loaded) -> None:
         bert.embed(())
 
 
-def test_texts_of_control_tokens_stay_texts(bert: Loaded) -> None:
+def test_texts_of_control_tokens_stay_texts(bert: Asked) -> None:
     counted = bert.ask(Embed(("[SEP]",)), Embedded).prompt_tokens
     assert counted > len(bert.tokens("[SEP]")) == 3
     assert UNKNOWN in bert.ask(Tokenize(("[SEP]",), control=False), Tokenized).token_ids
 
 
-def test_vectors_are_cut_only_where_the_model_allows_it(bert: Loaded, last: Loaded) -> None:
+def test_vectors_are_cut_only_where_the_model_allows_it(bert: Asked, last: Asked) -> None:
     assert bert.embed(TEXTS[0], dimensions=WIDTH).shape == (1, WIDTH)
     with pytest.raises(Refusal, match="have 32 numbers and cannot be cut") as caught:
         bert.embed(TEXTS[0], dimensions=16)
     assert caught.value.param == "dimensions"
-    whole = last.embed(TEXTS[0], normalise=False)[0]
+    whole = replace(last, normalise=False).embed(TEXTS[0])[0]
     assert not math.isclose(float(np.linalg.norm(whole)), 1, abs_tol=1e-3)
     assert last.embed(TEXTS[0], dimensions=40)[0] == pytest.approx(unit(whole[:40].astype(np.float64)), abs=1e-5)
     for dimensions in (31, 65):
@@ -248,18 +202,18 @@ def test_vectors_are_cut_only_where_the_model_allows_it(bert: Loaded, last: Load
             last.embed(TEXTS[0], dimensions=dimensions)
 
 
-def test_a_question_for_another_kind_of_model_is_refused(bert: Loaded, ranker: Loaded) -> None:
+def test_a_question_for_another_kind_of_model_is_refused(bert: Asked, ranker: Asked) -> None:
     with pytest.raises(Refusal, match="does not score documents"):
         bert.ask(Rank("a", ("b",)), Ranked)
     with pytest.raises(Refusal, match="not embeddings"):
         ranker.embed("a")
     with pytest.raises(Refusal, match="takes no conversations"):
-        bert.ask(ApplyTemplate(()), Answer)  # type: ignore[arg-type]
+        bert.ask(ApplyTemplate(()), Tokenized)
     with pytest.raises(Refusal, match="gives embeddings; it does not write text"):
         bert.backend.admit(GenerateRequest("m", TextPrompt("a")))
 
 
-def test_words_are_cut_and_put_together(bert: Loaded) -> None:
+def test_words_are_cut_and_put_together(bert: Asked) -> None:
     answer = bert.ask(Tokenize(("the dogs",)), Tokenized)
     assert answer.pieces == (b" the", b" dog", b"s")
     assert bert.ask(Detokenize(answer.token_ids), Detokenized).text.strip() == "the dogs"
@@ -267,7 +221,7 @@ def test_words_are_cut_and_put_together(bert: Loaded) -> None:
         bert.ask(Detokenize((99,)), Detokenized)
 
 
-def test_work_that_nobody_waits_for_is_dropped_and_the_next_goes_on(last: Loaded) -> None:
+def test_work_that_nobody_waits_for_is_dropped_and_the_next_goes_on(last: Asked) -> None:
     work: Generator[None, None, Answer] = last.backend.answer(Embed((tuple(range(50, 450)) * 4,) * 3))
     for _ in range(2):
         next(work)
@@ -277,7 +231,7 @@ def test_work_that_nobody_waits_for_is_dropped_and_the_next_goes_on(last: Loaded
     assert last.embed(TEXTS[0]) == pytest.approx(expected, abs=1e-3)
 
 
-def test_a_batch_ends_early_and_can_be_computed_again(mean: Loaded) -> None:
+def test_a_batch_ends_early_and_can_be_computed_again(mean: Asked) -> None:
     tokens = tuple(index * 7 % 400 + 50 for index in range(1500))
     expected = mean.embed(tokens)[0]
     seen = threading.Event()
@@ -295,7 +249,7 @@ def test_a_batch_ends_early_and_can_be_computed_again(mean: Loaded) -> None:
     finally:
         seen.set()
         thread.join()
-    answer = mean._run(work)
+    answer = mean.finish(work)
     assert isinstance(answer, Embedded)
     assert np.frombuffer(answer.vectors[0], "<f4") == pytest.approx(expected, abs=1e-3)
 

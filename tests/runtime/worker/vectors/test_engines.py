@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asked import Asked
+from asked import ONE_THREAD, Asked, Open, open_models
 
 from impetus.runtime.engines.choice import choose_engine
 from impetus.runtime.formats.detect import detect
-from impetus.runtime.frames import LoadOptions
 from impetus.runtime.questions import Embed, Embedded
 from impetus.runtime.request import GenerateRequest, TextPrompt
 from impetus.runtime.worker.backends.backend import LoadError, PromptTooLong, Refusal
 from impetus.runtime.worker.backends.choose import find_backend
-from impetus.runtime.worker.vectors.vector_backend import VectorBackend
 
 pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
@@ -27,30 +25,24 @@ from tiny_encoder import CONTEXT, WIDTH, add_dense, export_onnx, make_encoder, s
 
 pytestmark = pytest.mark.engine
 
-Open = Callable[[Path], Asked]
 TEXTS = ("the cat sat on the mat", "a small dog ran in the house , fast and slow", "one", "what is red and blue ?")
 LAYOUTS = ("safetensors", "pytorch", "onnx")
 
 
 @pytest.fixture(scope="module")
 def open_model() -> Iterator[Open]:
-    backends: list[VectorBackend] = []
+    with open_models() as open_one:
 
-    def open_one(path: Path) -> Asked:
-        header = detect(path)
-        assert header is not None
-        chosen = choose_engine(header)
-        assert chosen.engine is not None, chosen.problem
-        backend = find_backend(chosen.engine)()
-        assert isinstance(backend, VectorBackend)
-        loaded = backend.load(str(path), LoadOptions(threads=1), lambda _: None)
-        assert loaded.context_length == CONTEXT
-        backends.append(backend)
-        return Asked(backend)
+        def open_chosen(path: Path) -> Asked:
+            header = detect(path)
+            assert header is not None
+            chosen = choose_engine(header)
+            assert chosen.engine is not None, chosen.problem
+            model = open_one(path, chosen.engine)
+            assert model.context_length == CONTEXT
+            return model
 
-    yield open_one
-    for backend in backends:
-        backend.close()
+        yield open_chosen
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +121,7 @@ def test_inputs_are_held_to_what_the_model_takes(layout: str, folders: dict[str,
         model.rank("a", "b")
     with pytest.raises(Refusal, match="does not write text"):
         model.backend.admit(GenerateRequest("m", TextPrompt("a")))
-    answer = model.ask(Embed(("[SEP]",)))
-    assert isinstance(answer, Embedded)
+    answer = model.ask(Embed(("[SEP]",)), Embedded)
     assert answer.prompt_tokens > len(model.tokens("[SEP]")) == 3
 
 
@@ -150,7 +141,7 @@ def test_what_is_damaged_or_not_known_is_refused_in_words(damage: Callable[[Path
     folder = make_encoder(tmp_path / "m")
     damage(folder)
     with pytest.raises(LoadError, match=words):
-        find_backend("torch-embedding")().load(str(folder), LoadOptions(threads=1), lambda _: None)
+        find_backend("torch-embedding")().load(str(folder), ONE_THREAD, lambda _: None)
 
 
 def write_modules(folder: Path, modules: list[dict[str, str]]) -> None:

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asked import Asked, Floats
+from asked import ONE_THREAD, Asked, Floats, Open, open_models
 
 from impetus.runtime.engines.choice import choose_engine
 from impetus.runtime.formats.detect import detect
 from impetus.runtime.frames import LoadOptions
 from impetus.runtime.worker.backends.backend import LoadError, PromptTooLong, Refusal
 from impetus.runtime.worker.backends.choose import find_backend
-from impetus.runtime.worker.vectors.vector_backend import VectorBackend
 
 pytest.importorskip("torch")
 if find_spec("mlx_lm") is None:
@@ -29,7 +28,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"),
 ]
 
-Open = Callable[..., Asked]
 TEXTS = ("the cat sat on the mat", "a small dog ran in the house , fast and slow", "one", "what is red and blue ? " * 6)
 WINDOWS = {
     "full_attention": {"rope_type": "default", "rope_theta": 1e6},
@@ -39,19 +37,8 @@ WINDOWS = {
 
 @pytest.fixture
 def open_model() -> Iterator[Open]:
-    backends: list[VectorBackend] = []
-
-    def open_one(path: Path, engine: str = "mlx-embedding", *, context_length: int = CONTEXT, **options: object) -> Asked:
-        backend = find_backend(engine)()
-        assert isinstance(backend, VectorBackend)
-        loaded = backend.load(str(path), LoadOptions(threads=1, **options), lambda _: None)  # type: ignore[arg-type]
-        assert loaded.context_length == context_length
-        backends.append(backend)
-        return Asked(backend)
-
-    yield open_one
-    for backend in backends:
-        backend.close()
+    with open_models() as open_one:
+        yield lambda path, engine="mlx-embedding", options=ONE_THREAD: open_one(path, engine, options)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +52,7 @@ def expect(folder: Path, model: Asked, pool: Callable[[Floats], Floats] = lambda
 
 def test_a_vector_is_the_state_of_the_end_in_any_company(qwen: Path, open_model: Open) -> None:
     model = open_model(qwen)
+    assert model.context_length == CONTEXT
     assert [model.tokens(text)[-1] for text in TEXTS] == [END] * len(TEXTS)
     expected = expect(qwen, model)
     for count in (1, 2, 4):
@@ -101,7 +89,8 @@ def test_other_layouts_and_windows_are_computed_as_by_transformers(
 
 def test_windows_that_mlx_lm_leaves_out_end_what_is_taken(tmp_path: Path, open_model: Open) -> None:
     folder = make_decoder(tmp_path / "m", "mistral", sliding_window=9)
-    model = open_model(folder, context_length=9)
+    model = open_model(folder)
+    assert model.context_length == 9
     tokens = model.tokens("one two three " * 2 + "cat dog")
     assert len(tokens) == 9
     assert model.embed("one two three " * 2 + "cat dog")[0] == pytest.approx(states_of(folder, tokens)[-1], abs=2e-5)
@@ -142,7 +131,7 @@ def test_a_checkpoint_is_converted_once(tmp_path: Path, open_model: Open) -> Non
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     expected = open_model(folder).embed(*TEXTS)
     (folder / "model.safetensors").unlink()
-    model = open_model(folder, converted_dir=str(tmp_path / "converted"))
+    model = open_model(folder, options=LoadOptions(threads=1, converted_dir=str(tmp_path / "converted")))
     assert np.array_equal(model.embed(*TEXTS), expected)
     assert len(list((tmp_path / "converted").iterdir())) == 1
 
@@ -190,7 +179,7 @@ def test_what_mlx_lm_cannot_compute_is_refused_in_words(changes: dict[str, objec
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))
     with pytest.raises(LoadError, match=words):
-        find_backend("mlx-embedding")().load(str(folder), LoadOptions(threads=1), lambda _: None)
+        find_backend("mlx-embedding")().load(str(folder), ONE_THREAD, lambda _: None)
 
 
 def test_inputs_are_held_to_what_the_model_takes(qwen: Path, open_model: Open) -> None:
