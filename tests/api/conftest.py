@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -58,7 +59,7 @@ async def serve_echo(
     context_length: int = 0,
     aliases: dict[str, object] | None = None,
     hub: str = "",
-    **server: object,
+    **server: Any,
 ) -> AsyncIterator[Live]:
     """Opens a runtime with the echo engine, maybe the scripted one and the starter model too, and a server; `hub` stands in for
     the Hub.
@@ -66,7 +67,7 @@ async def serve_echo(
     Whatever of the API blocks the loop is an error.
     """
     config = Config(
-        server=ServerConfig(port=0, **server),  # type: ignore[arg-type]
+        server=ServerConfig(port=0, **server),
         models=ModelsConfig(huggingface_cache=False, starter=starter, load_at_start=False),
         engine=EngineConfig(context_length=context_length),
         hub=HubConfig(endpoint=hub),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -71,7 +73,7 @@ def test_two_forms_at_once_are_refused() -> None:
 
 
 def test_llama_servers_names_reach_the_sampler() -> None:
-    fields = {
+    fields: dict[str, Any] = {
         "typical_p": 0.9,
         "dry_multiplier": 0.8,
         "dry_base": 1.5,
@@ -84,7 +86,7 @@ def test_llama_servers_names_reach_the_sampler() -> None:
         "mirostat_tau": 4.0,
         "mirostat_eta": 0.2,
     }
-    expected = Sampling(**{**fields, "dry_sequence_breakers": ("\n", "x")})  # type: ignore[arg-type]
+    expected = Sampling(**{**fields, "dry_sequence_breakers": ("\n", "x")})
     assert chat(**fields).sampling == expected
     assert chat().sampling == Sampling()
 

@@ -7,6 +7,7 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,9 @@ class Clock:
         return self.now_s
 
 
-def make(path: Path, clock: Clock | None = None, **limits: float) -> ResponseStore:
-    known = {"max_responses": 100, "max_bytes": 10_000, "max_age_s": 0.0} | limits
-    return ResponseStore(path, now_epoch_s=clock or Clock(), **known)  # type: ignore[arg-type]
+def make(path: Path, clock: Clock | None = None, **limits: Any) -> ResponseStore:
+    known: dict[str, Any] = {"max_responses": 100, "max_bytes": 10_000, "max_age_s": 0.0} | limits
+    return ResponseStore(path, now_epoch_s=clock or Clock(), **known)
 
 
 @pytest.fixture

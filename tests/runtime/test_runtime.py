@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,9 +21,9 @@ from impetus.runtime.runtime import Runtime
 OpenRuntime = Callable[..., AbstractAsyncContextManager[Runtime]]
 
 
-def chat(text: str, **fields: object) -> GenerateRequest:
+def chat(text: str, **fields: Any) -> GenerateRequest:
     prompt = ChatPrompt((Message("user", (TextPart(text),)),))
-    return GenerateRequest(**{"model": "echo", "prompt": prompt, **fields})  # type: ignore[arg-type]
+    return GenerateRequest(**{"model": "echo", "prompt": prompt, **fields})
 
 
 def opened_record(runtime: Runtime, model: str = "echo") -> RequestRecord:

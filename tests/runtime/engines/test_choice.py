@@ -21,8 +21,9 @@ def test_gguf_goes_to_llama_and_echo_to_echo() -> None:
 
 
 def test_what_gives_vectors_or_scores_goes_to_an_engine_of_its_own() -> None:
-    for ability in ("embedding", "rerank"):
-        header = Header(format="gguf", size_bytes=1, architecture="bert", version=3, ability=ability)  # type: ignore[arg-type]
+    abilities: tuple[Ability, ...] = ("embedding", "rerank")
+    for ability in abilities:
+        header = Header(format="gguf", size_bytes=1, architecture="bert", version=3, ability=ability)
         assert choose_engine(header).engine == "llama-embedding"
 
 

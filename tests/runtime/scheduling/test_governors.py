@@ -1,3 +1,5 @@
+from typing import Any
+
 from impetus.hw.sample import Sample
 from impetus.runtime.config import Config, SchedulerConfig
 from impetus.runtime.frames import Limits, Stats
@@ -6,17 +8,17 @@ from impetus.runtime.scheduling.governors import LONG_PROMPT_TOKENS, Governors
 GIB = 1024**3
 
 
-def report(**fields: object) -> Stats:
-    usual = {
+def report(**fields: Any) -> Stats:
+    usual: dict[str, Any] = {
         "running": 1, "waiting": 0, "kv_used_tokens": 100, "kv_size_tokens": 1000, "step_ms": 50.0,
         "overhead_percent": 1.0, "prefill_tps": None, "decode_tps": 20.0,
     }  # fmt: skip
-    return Stats(**{**usual, **fields})  # type: ignore[arg-type]
+    return Stats(**{**usual, **fields})
 
 
-def play(governors: Governors, seconds: int, **reading: object) -> None:
+def play(governors: Governors, seconds: int, **reading: Any) -> None:
     for second in range(seconds):
-        governors.observe(Sample(float(second), **reading), {})  # type: ignore[arg-type]
+        governors.observe(Sample(float(second), **reading), {})
 
 
 def test_engines_are_told_what_both_governors_want() -> None:

@@ -1,4 +1,5 @@
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 
@@ -13,10 +14,10 @@ GIB = 1024**3
 ADMITTED, WORD = Admitted("m", 5000, 8192), TextDelta(0, "a")
 
 
-def governors(**reading: object) -> Governors:
+def governors(**reading: Any) -> Governors:
     made = Governors(Config())
     for second in range(5):
-        made.observe(Sample(float(second), **reading), {})  # type: ignore[arg-type]
+        made.observe(Sample(float(second), **reading), {})
     return made
 
 

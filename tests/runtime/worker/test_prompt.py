@@ -1,5 +1,6 @@
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,8 @@ from impetus.runtime.worker.prompt import CHATML, ChatTemplate, Segment
 CONTROLS = ["<|im_start|>", "<|im_end|>", "<|end|>"]
 
 
-def template(source: str = CHATML, **arguments: object) -> ChatTemplate:
-    return ChatTemplate(source, **({"bos": "<s>", "eos": "</s>", "control_texts": CONTROLS} | arguments))  # type: ignore[arg-type]
+def template(source: str = CHATML, **arguments: Any) -> ChatTemplate:
+    return ChatTemplate(source, **({"bos": "<s>", "eos": "</s>", "control_texts": CONTROLS} | arguments))
 
 
 def user(text: str) -> Message:

@@ -1,4 +1,5 @@
 import time
+from typing import Any
 
 import pytest
 from engine_tools import chat
@@ -31,9 +32,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def loaded(**options: object) -> EchoBackend:
+def loaded(**options: Any) -> EchoBackend:
     backend = EchoBackend()
-    ready = backend.load("", LoadOptions(**options), lambda _: None)  # type: ignore[arg-type]
+    ready = backend.load("", LoadOptions(**options), lambda _: None)
     assert isinstance(ready, Loaded)
     return backend
 

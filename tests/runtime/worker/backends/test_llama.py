@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -144,8 +145,8 @@ async def test_a_logit_bias_forbids_and_forces(engine: Engine) -> None:
 
 
 async def test_penalties_make_repetition_rarer(engine: Engine) -> None:
-    def request(**penalties: float) -> GenerateRequest:
-        sampling = Sampling(temperature=0, logit_bias={2: -100.0, 0: -100.0}, **penalties)  # type: ignore[arg-type]
+    def request(**penalties: Any) -> GenerateRequest:
+        sampling = Sampling(temperature=0, logit_bias={2: -100.0, 0: -100.0}, **penalties)
         return GenerateRequest("m", TextPrompt("ha ha ha ha ha ha ha ha"), sampling, 24)
 
     async def most_repeated(**penalties: float) -> int:

@@ -4,6 +4,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cold_reference import Reference
@@ -31,10 +32,15 @@ Open = Callable[..., LlamaBackend]
 def open_backend(tiny_models: dict[str, Path]) -> Iterator[Open]:
     opened: list[LlamaBackend] = []
 
-    def load(name: str = "llama", **fields: object) -> LlamaBackend:
-        given = {"context_length": 2048, "threads": 2, "max_sequences": 4, "prefix": PrefixOptions(ram_bytes=1 << 26)}
+    def load(name: str = "llama", **fields: Any) -> LlamaBackend:
+        given: dict[str, Any] = {
+            "context_length": 2048,
+            "threads": 2,
+            "max_sequences": 4,
+            "prefix": PrefixOptions(ram_bytes=1 << 26),
+        }
         backend = LlamaBackend()
-        backend.load(str(tiny_models[name]), LoadOptions(**{**given, **fields}), lambda _: None)  # type: ignore[arg-type]
+        backend.load(str(tiny_models[name]), LoadOptions(**{**given, **fields}), lambda _: None)
         opened.append(backend)
         return backend
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,10 +48,10 @@ def open_backend(tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Pace, "wanted", lambda self, **_: 6)
     monkeypatch.setattr(Pace, "could_pay", lambda self, **_: True)
 
-    def open_one(**options: object) -> LlamaBackend:
+    def open_one(**options: Any) -> LlamaBackend:
         backend = LlamaBackend()
         path = str(tiny_models["llama"])
-        backend.load(path, LoadOptions(context_length=512, threads=1, max_sequences=2, **options), lambda _: None)  # type: ignore[arg-type]
+        backend.load(path, LoadOptions(context_length=512, threads=1, max_sequences=2, **options), lambda _: None)
         return backend
 
     return open_one

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_tools import GREEDY
@@ -73,10 +74,10 @@ RED, BLUE, GREEN = (make_picture(seed) for seed in (1, 2, 3))
 STORY = "you are a helpful assistant that answers questions about programs, tells stories and counts numbers "
 
 
-def ask(*parts: str | bytes, after: Sequence[Message] = (), **fields: object) -> GenerateRequest:
+def ask(*parts: str | bytes, after: Sequence[Message] = (), **fields: Any) -> GenerateRequest:
     content: list[Part] = [TextPart(part) if isinstance(part, str) else ImagePart(part, "image/png") for part in parts]
     messages = (Message("user", tuple(content)), *after)
-    return GenerateRequest("m", ChatPrompt(messages), GREEDY, **fields)  # type: ignore[arg-type]
+    return GenerateRequest("m", ChatPrompt(messages), GREEDY, **fields)
 
 
 def begin(backend: LlamaBackend, number: int, request: GenerateRequest) -> Generating:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from cold_reference import Reference
@@ -58,11 +58,17 @@ def open_backend(path: Path, options: LoadOptions) -> LlamaBackend:
     return backend
 
 
-def options(context_length: int = 512, *, prefix: PrefixOptions | None = None, **fields: object) -> LoadOptions:
+def options(context_length: int = 512, *, prefix: PrefixOptions | None = None, **fields: Any) -> LoadOptions:
     """A small context and little memory, so that all of it is always short."""
     prefix = prefix or PrefixOptions(ram_bytes=1 << 18)
-    given = {"context_length": context_length, "threads": 1, "max_sequences": 8, "batch_tokens": 128, "prefix": prefix}
-    return LoadOptions(**{**given, **fields})  # type: ignore[arg-type]
+    given: dict[str, Any] = {
+        "context_length": context_length,
+        "threads": 1,
+        "max_sequences": 8,
+        "batch_tokens": 128,
+        "prefix": prefix,
+    }
+    return LoadOptions(**{**given, **fields})
 
 
 def tolerance_of(reference: Reference, tokens: int = 120, *, sequences: int = 12, singly: bool = True) -> float:

@@ -6,6 +6,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,17 +20,17 @@ from impetus.runtime.worker.output.pieces import Arguments, Call, Piece, Text
 LOOK = Tool("look", "", '{"type":"object","properties":{"at":{"type":"string"}}}')
 
 
-def loaded(**options: object) -> ScriptedBackend:
+def loaded(**options: Any) -> ScriptedBackend:
     backend = ScriptedBackend()
-    assert backend.load("", LoadOptions(**options), lambda _: None).engine == "scripted"  # type: ignore[arg-type]
+    assert backend.load("", LoadOptions(**options), lambda _: None).engine == "scripted"
     return backend
 
 
-def scripted(*turns: dict[str, object], said: int = 0, **fields: object) -> GenerateRequest:
+def scripted(*turns: dict[str, object], said: int = 0, **fields: Any) -> GenerateRequest:
     script = json.dumps({"turns": turns})
     messages = [Message("user", (TextPart(f"Please. SCRIPT: {script} Thanks."),))]
     messages += [Message("assistant", (TextPart("done"),)), Message("user", (TextPart("go on"),))] * said
-    return GenerateRequest("m", ChatPrompt(tuple(messages), tools=(LOOK,)), **fields)  # type: ignore[arg-type]
+    return GenerateRequest("m", ChatPrompt(tuple(messages), tools=(LOOK,)), **fields)
 
 
 def begin(backend: ScriptedBackend, number: int, request: GenerateRequest) -> Admission:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,8 @@ from impetus.runtime.worker.backends.stand_in import HELLO, act, fill_form
 TASK = "Create a file named hello.txt with content hi-there"
 
 
-def text(role: str, words: str, **fields: object) -> Message:
-    return Message(role, (TextPart(words),), **fields)  # type: ignore[arg-type]
+def text(role: str, words: str, **fields: Any) -> Message:
+    return Message(role, (TextPart(words),), **fields)
 
 
 def tool(name: str, required: tuple[str, ...] = (), **properties: object) -> Tool:
@@ -29,8 +30,8 @@ SHELL = tool("bash", ("command", "why"), command=STRING, why=STRING)
 FINISH = tool("attempt_completion", ("result",), result=STRING, sure={"type": "boolean"})
 
 
-def calls(*messages: Message, tools: tuple[Tool, ...], **fields: object) -> list[tuple[str, object]]:
-    turn = act(ChatPrompt(messages, tools=tools, **fields), None)  # type: ignore[arg-type]
+def calls(*messages: Message, tools: tuple[Tool, ...], **fields: Any) -> list[tuple[str, object]]:
+    turn = act(ChatPrompt(messages, tools=tools, **fields), None)
     return [(call.name, json.loads(arguments_of(call))) for call in turn.calls]
 
 

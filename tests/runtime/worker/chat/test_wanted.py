@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from byte_vocabulary import open_vocabulary, takes
@@ -28,8 +29,8 @@ CALL = '<tool_call>\n{"name": "look", "arguments": {"at": "x"}}\n</tool_call>'
 ANSWER = '{"n": 3}'
 
 
-def write(source: str, *, constraint: Constraint | None = None, **fields: object) -> Written:
-    prompt = ChatPrompt((Message("user", (TextPart("hi"),)),), **fields)  # type: ignore[arg-type]
+def write(source: str, *, constraint: Constraint | None = None, **fields: Any) -> Written:
+    prompt = ChatPrompt((Message("user", (TextPart("hi"),)),), **fields)
     return Conversation(source).write(prompt, constraint)
 
 

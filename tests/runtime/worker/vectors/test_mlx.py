@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,9 +81,9 @@ def test_a_vector_is_the_state_of_the_end_in_any_company(qwen: Path, open_model:
     ],
 )
 def test_other_layouts_and_windows_are_computed_as_by_transformers(
-    kind: str, settings: dict[str, object], tmp_path: Path, open_model: Open
+    kind: str, settings: dict[str, Any], tmp_path: Path, open_model: Open
 ) -> None:
-    folder = make_decoder(tmp_path / "m", kind, **settings)  # type: ignore[arg-type]
+    folder = make_decoder(tmp_path / "m", kind, **settings)
     model = open_model(folder)
     assert model.embed(*TEXTS) == pytest.approx(expect(folder, model), abs=2e-5)
 
