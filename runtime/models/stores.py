@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 from typing import Protocol
 
 from ..formats.adapter import CONFIG_NAME
-from ..formats.coreml import PACKAGE_SUFFIXES, find_parts
+from ..formats.coreml import PACKAGE_SUFFIXES, choose_packages, find_parts
 from ..formats.detect import is_gguf
 from ..formats.folder import PIPELINE
 from ..formats.gguf import SHARD_NAME
@@ -171,9 +171,10 @@ def _walk(folder: Path, *, depth: int, inside_model: bool, seen: set[tuple[int, 
         yield Find(folder, tuple(files))
         if folder.suffix in PACKAGE_SUFFIXES:
             return
+    doubles = _find_doubles(packages)
     for entry in entries:
-        if _is_there(entry.is_dir):
-            path = Path(entry.path)
+        path = Path(entry.path)
+        if path not in doubles and _is_there(entry.is_dir):
             below = inside_model or is_model or bool(graphs)
             yield from _walk(path, depth=depth + 1, inside_model=below, seen=seen)
 
@@ -230,6 +231,12 @@ def _has_shape_of_model(folder: Path, files: Sequence[Path], *, with_graphs: boo
     has_config = any(path.name in ("config.json", "params.json") for path in files)
     has_graphs = with_graphs and S_ISDIR(_mode(folder / "onnx"))
     return has_config and (bool(suffixes & _WEIGHT_SUFFIXES) or has_graphs)
+
+
+def _find_doubles(packages: Sequence[Path]) -> set[Path]:
+    """Gives the compiled forms of Core ML models that are there as packages too, none of which is just being made."""
+    left_out = set(packages).difference(choose_packages(packages))
+    return {path for path in left_out if S_ISREG(_mode(path.with_suffix(".mlpackage") / "Manifest.json"))}
 
 
 def _has_shape_of_adapter(files: Sequence[Path]) -> bool:

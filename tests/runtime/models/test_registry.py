@@ -421,6 +421,19 @@ def test_a_graph_that_was_cut_short_is_told_with_its_place(tmp_path: Path) -> No
     assert "(at byte 100)" in model.problem
 
 
+def test_a_core_ml_model_in_both_forms_is_listed_once(tmp_path: Path) -> None:
+    folder = tmp_path / "o" / "llama"
+    for name in ("coremldata.bin", "metadata.json"):
+        write(folder / "Llama.mlmodelc" / name, b"{}")
+    assert ids(in_folder(tmp_path)) == ["Llama"]
+    (folder / "Llama.mlpackage").mkdir()
+    [model] = in_folder(tmp_path).scan()
+    assert model.path == folder / "Llama.mlmodelc"  # of the package nothing is there yet
+    write(folder / "Llama.mlpackage" / "Manifest.json", b'{"itemInfoEntries": {}, "rootModelIdentifier": "x"}')
+    [model] = in_folder(tmp_path).scan()
+    assert (model.id, model.path, model.header.format) == ("Llama", folder / "Llama.mlpackage", "coreml")
+
+
 def test_parts_of_core_ml_are_one_model_of_their_folder(tmp_path: Path) -> None:
     folder = tmp_path / "o" / "anemll-Qwen3"
     for name in ("embeddings", "FFN_PF_lut6_chunk_01of02", "FFN_PF_lut6_chunk_02of02", "lm_head_lut6"):
