@@ -75,8 +75,6 @@ class ControlCenter(App[None]):
         self.runtime = runtime
         self.server = server
         self.painted = asyncio.Event()
-        """Set once the first picture is on the screen."""
-        self.painted = asyncio.Event()
         """Set once the first frame is on the terminal; what can wait until then does."""
         self.animation_level = "none"
         for palette in self.palettes:
@@ -93,10 +91,6 @@ class ControlCenter(App[None]):
     def control(self) -> ControlScreen:
         """The main screen, below any dialog."""
         return next(screen for screen in self.screen_stack if isinstance(screen, ControlScreen))
-
-    def on_mount(self) -> None:
-        """Says when the first picture is there."""
-        self.call_after_refresh(self.painted.set)
 
     def get_default_screen(self) -> Screen[None]:
         """Makes the main screen."""
