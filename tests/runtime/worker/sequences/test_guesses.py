@@ -87,6 +87,24 @@ def test_lookup_changes_no_token(open_player: Open, sampling: Sampling, constrai
         assert say(guessing, request)[0] == text
 
 
+def test_an_end_behind_a_guess_is_none_of_its_tokens(open_mlx: Open) -> None:
+    with closing(open_mlx(draft="lookup")) as player:
+        counted: list[tuple[int, int]] = []
+        step = player.backend.step
+
+        def watched() -> Any:
+            outcome = step()
+            if any(token.end for token in outcome.tokens):
+                counted.extend((one.tokens, one.accepted) for one in outcome.drafted)
+            return outcome
+
+        player.backend.step = watched
+        # The form lets only the end follow the last word, which is guessed.
+        player.play([ask(TEXT, tokens=40, constraint=Constraint("regex", "(abc){12}"))])
+        [(guessed, accepted)] = counted
+        assert guessed == accepted > 0
+
+
 @pytest.mark.usefixtures("sure")
 def test_a_model_that_guesses_for_itself_is_always_right(open_player: Open, layout: tuple[str, Path], tiny: Path) -> None:
     with closing(open_player(draft="model", draft_path=str(layout[1]))) as player:
