@@ -18,6 +18,8 @@ from .engines.choice import EngineName, name_engine, rank_format
 from .errors import UnknownModel
 from .formats.header import Header
 from .home import Home
+from .made_aliases import FILE_NAME as MADE_ALIASES
+from .made_aliases import MadeAliases
 from .models.hub import Hub
 from .models.hub_header import read_remote_header
 from .models.recommended import Task, read_list
@@ -108,4 +110,6 @@ def _scan(config: Config, home: Home, environment: Mapping[str, str]) -> Names:
     """Looks through the stores; gives the names of what is there."""
     registry = open_registry(config, home, environment)
     registry.scan()
-    return Names(registry, config.aliases)
+    names = Names(registry, config.aliases, MadeAliases(home.state_dir / MADE_ALIASES))
+    names.read_made()
+    return names

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from .config import AliasConfig
 from .errors import InvalidRequest, UnknownModel
-from .made_aliases import MadeAlias
+from .made_aliases import MadeAlias, MadeAliases
 from .models.adapter import AdapterFile, choose_adapters
 from .models.model import Model
 from .models.registry import Registry
@@ -31,19 +32,56 @@ def is_common(name: str) -> bool:
 
 
 class Names:
-    """Looks names up among the aliases of the settings, those of clients, and the models on the disk, in this order."""
+    """Looks names up among the aliases of the settings, those of clients, and the models on the disk, in this order.
 
-    def __init__(self, registry: Registry, aliases: Mapping[str, AliasConfig]) -> None:
+    Args:
+        registry: the models.
+        aliases: those of the settings.
+        made: those of clients; `read_made` reads them.
+    """
+
+    def __init__(self, registry: Registry, aliases: Mapping[str, AliasConfig], made: MadeAliases) -> None:
         self._registry = registry
         self._settings = aliases
+        self._made = made
+        self._one_write = asyncio.Lock()
         self._aliases: dict[str, AliasConfig] = {}
         self._folded: dict[str, str] = {}
-        self.add_made({})
+        self._gather()
 
-    def add_made(self, made: Mapping[str, MadeAlias]) -> None:
-        """Takes the aliases that clients made, in place of those they had made before."""
-        self._aliases = {**self._settings, **{name: alias for name, alias in made.items() if name not in self._settings}}
-        self._folded = {name.casefold(): name for name in reversed(self._aliases)}
+    def read_made(self) -> None:
+        """Reads the aliases that clients made; blocks."""
+        self._made.read()
+        self._gather()
+
+    async def make(self, name: str, alias: MadeAlias) -> None:
+        """Gives a model a further name, for good.
+
+        Raises:
+            InvalidRequest: the name is taken by a model, or by the settings.
+            ConfigError: it cannot be written down.
+        """
+        known = self.find_alias(name)
+        if known in self._settings:
+            raise InvalidRequest(f"'{name}' is an alias of the settings; change it there.", code="name_taken")
+        if any(model.id.casefold() == name.casefold() for model in self._registry.models):
+            raise InvalidRequest(f"'{name}' is a model here; choose another name.", code="name_taken")
+        await self._write(known or name, alias)
+
+    async def take_back(self, name: str) -> bool:
+        """Takes back a name that a client made; False where the name is no alias.
+
+        Raises:
+            InvalidRequest: it is of the settings.
+            ConfigError: that cannot be written down.
+        """
+        alias = self.find_alias(name)
+        if alias is None:
+            return False
+        if alias in self._settings:
+            raise InvalidRequest(f"'{name}' is an alias of the settings; remove it there.", code="model_not_removable")
+        await self._write(alias, None)
+        return True
 
     @property
     def adapters(self) -> tuple[AdapterFile, ...]:
@@ -73,10 +111,6 @@ class Names:
         """Says what an alias is; None where the name is none."""
         alias = self.find_alias(name)
         return None if alias is None else self._aliases[alias]
-
-    def is_in_settings(self, alias: str) -> bool:
-        """Whether an alias comes from the settings, so that no client may change it."""
-        return alias in self._settings
 
     def aliases(self) -> dict[str, Model]:
         """The aliases whose model is on the disk, and that model."""
@@ -112,6 +146,16 @@ class Names:
             return choose_adapters(choices, model, self.adapters, param=f"aliases.{alias}.lora")
         except InvalidRequest as error:
             raise InvalidRequest(f"The settings' {error.message}", param="model", code=error.code) from None
+
+    def _gather(self) -> None:
+        made = {name: alias for name, alias in self._made.all.items() if name not in self._settings}
+        self._aliases = {**self._settings, **made}
+        self._folded = {name.casefold(): name for name in reversed(self._aliases)}
+
+    async def _write(self, name: str, alias: MadeAlias | None) -> None:
+        async with self._one_write:
+            await asyncio.to_thread(self._made.write, name, alias)
+        self._gather()
 
     def _find(self, name: str) -> Model:
         try:

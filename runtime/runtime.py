@@ -25,13 +25,14 @@ from .abilities import ability_for, check_ability
 from .config import AliasConfig, Config, TomlValue, write_setting
 from .counting import count_batch
 from .engines.choice import SLOWEST_FIRST, EngineName, choose_engine, rank_format
-from .errors import ImpetusError, InvalidRequest, UnknownModel
+from .errors import ImpetusError, UnknownModel
 from .events import Event, PrefixReport
 from .frames import Stats
 from .home import Home
 from .journal import Journal, RequestRecord
 from .logbook import LogBook
-from .made_aliases import FILE_NAME, MadeAlias, MadeAliases
+from .made_aliases import FILE_NAME as MADE_ALIASES
+from .made_aliases import MadeAlias, MadeAliases
 from .meant import find_meant, first_model, takes_common_names
 from .models import files
 from .models.adapter import AdapterFile
@@ -112,9 +113,8 @@ class Runtime:
         self._probe = probe
         self._memory_probe = memory_probe
         self._registry = registry
-        self._names = Names(registry, config.aliases)
+        self._names = Names(registry, config.aliases, MadeAliases(home.state_dir / MADE_ALIASES))
         self._planner = Planner(config, home, self._names)
-        self._made_aliases = MadeAliases(home.state_dir / FILE_NAME)
         self._models_dir = models_dir
         self._models: tuple[Model, ...] = ()
         self._plans: dict[str, LoadPlan] = {}
@@ -217,12 +217,8 @@ class Runtime:
         """
         await self.scanned.wait()
         self.resolve(alias.model)
-        known = self._names.find_alias(name)
-        if known is not None and self._names.is_in_settings(known):
-            raise InvalidRequest(f"'{name}' is an alias of the settings; change it there.", code="name_taken")
-        if any(model.id.casefold() == name.casefold() for model in self._models):
-            raise InvalidRequest(f"'{name}' is a model here; choose another name.", code="name_taken")
-        await self._write_alias(known or name, alias)
+        await self._names.make(name, alias)
+        self._changed()
 
     async def drop(self, name: str) -> None:
         """Takes back a name that a client made, or removes a model from our own folder and from memory.
@@ -232,11 +228,8 @@ class Runtime:
             InvalidRequest: it is of the settings, or of a store that is not ours.
         """
         await self.scanned.wait()
-        alias = self._names.find_alias(name)
-        if alias is not None and self._names.is_in_settings(alias):
-            raise InvalidRequest(f"'{name}' is an alias of the settings; remove it there.", code="model_not_removable")
-        if alias is not None:
-            await self._write_alias(alias, None)
+        if await self._names.take_back(name):
+            self._changed()
             return
         model = self.resolve(name)
         files.check_removable(model, self._models_dir)
@@ -424,8 +417,7 @@ class Runtime:
         self.config = self._planner.config = write_setting(self.config_path, section, key, value)
 
     async def _start(self) -> None:
-        await asyncio.to_thread(self._made_aliases.read)
-        self._names.add_made(self._made_aliases.all)
+        await asyncio.to_thread(self._names.read_made)
         detector = HardwareDetector(self._probe, to_override(self.config.hardware.stated()))
         self.profile, _ = await asyncio.gather(asyncio.to_thread(detector.detect), self.rescan())
         self._planner.profile = self.profile
@@ -438,11 +430,6 @@ class Runtime:
                 await self.load(model_id)
             except ImpetusError as error:
                 log.error("%s", error.message)
-
-    async def _write_alias(self, name: str, alias: MadeAlias | None) -> None:
-        await asyncio.to_thread(self._made_aliases.write, name, alias)
-        self._names.add_made(self._made_aliases.all)
-        self._changed()
 
     def _next_engines(self) -> list[EngineName]:
         """The engines of models that are not in memory; none where nothing is to stand by."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from impetus.runtime.errors import UnknownModel
+from impetus.runtime.made_aliases import MadeAlias
 from impetus.runtime.naming import is_common
 from impetus.runtime.runtime import Runtime
 
@@ -67,3 +69,14 @@ async def test_common_names_are_taken_while_only_this_machine_asks(opened: OpenR
         else:
             with pytest.raises(UnknownModel):
                 runtime.resolve("gpt-4o")
+
+
+async def test_names_that_are_made_at_the_same_time_are_all_kept(opened: OpenRuntime) -> None:
+    wanted = [f"name-{number}" for number in range(20)]
+    async with opened() as runtime:
+        await asyncio.gather(*(runtime.make_alias(name, MadeAlias(model="echo")) for name in wanted))
+        assert sorted(runtime.aliases()) == sorted(wanted)
+        await asyncio.gather(*(runtime.drop(name) for name in wanted[5:]))
+    async with opened() as runtime:
+        await runtime.scanned.wait()
+        assert sorted(runtime.aliases()) == sorted(wanted[:5])
