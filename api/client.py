@@ -13,7 +13,6 @@ from ..runtime.errors import ImpetusError, InvalidRequest
 from .dialects.control import ModelBody, StatusAnswer
 from .dialects.openai_answers import ErrorAnswer
 
-STATUS_TIMEOUT_S = 10.0
 LOAD_TIMEOUT_S = 600.0
 
 

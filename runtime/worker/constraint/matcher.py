@@ -45,12 +45,6 @@ class Matcher(ABC):
     def allowed_prefix(self, tokens: Sequence[int]) -> int:
         """Counts how many of these tokens may come, one after the other; an end stops the count."""
 
-    def mask_logits(self, logits: NDArray[np.float32]) -> None:
-        """Takes away, in place, every token that may not come; logits have shape (vocabulary size,)."""
-        allowed = self.allowed()
-        if allowed is not None:
-            np.copyto(logits, -np.inf, where=~allowed)
-
 
 class FormMatcher(Matcher):
     """Holds an answer from its first token on.

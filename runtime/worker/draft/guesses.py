@@ -107,11 +107,6 @@ class Guesses:
                 if sequence.guesser is not None:
                     sequence.guesser.use(sequence.guess)
 
-    @property
-    def on(self) -> bool:
-        """Whether anything may be guessed."""
-        return self._most > 0
-
     def note_step(self, tokens: int, took_s: float) -> None:
         """Learns how long a step of nothing but answers took."""
         if self._most:

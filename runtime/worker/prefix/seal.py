@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 MASTER_BYTES = 32
-SALT_BYTES = 16
 CHUNK_BYTES = 4 * 1024 * 1024
 TAG_BYTES = 16
 

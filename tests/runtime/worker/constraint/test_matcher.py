@@ -6,7 +6,6 @@ import json
 import re
 from contextlib import suppress
 
-import numpy as np
 import pytest
 from byte_vocabulary import (
     CONTROL,
@@ -89,12 +88,6 @@ def test_control_tokens_are_no_text() -> None:
     spelled = VOCABULARY.compile(form("json_schema", '{"const": "<|im_start|>"}'))
     spelled.accept(token(b'"'))
     assert allowed_pieces(spelled) == {b"<"}
-
-
-def test_the_mask_takes_away_what_is_not_allowed_in_place() -> None:
-    logits = np.ones(len(PIECES), np.float32)
-    VOCABULARY.compile(form("regex", "[ab]")).mask_logits(logits)
-    assert set(np.flatnonzero(np.isfinite(logits))) == {token(b"a"), token(b"b")}
 
 
 def test_a_guess_is_counted_and_changes_nothing() -> None:
