@@ -13,7 +13,7 @@ from ..prefix.segments import LEAST_TOKENS
 from ..prefix.sharing import LEAST_SHARED, common_prefix
 from ..prefix.store import Hit, PrefixStore
 from ..prefix.stores import Stores
-from ..prefix.trie import TokenTrie
+from ..prefix.tries import Tries
 from .llama_memory import ContextMemory
 
 PARK_AFTER_TOKENS = 64
@@ -80,7 +80,7 @@ class Cells:
         self._scratch = slots - 1
         self._kept: dict[int, Kept] = {}
         """By slot, the least recently used first."""
-        self._tries: dict[Adapters, TokenTrie[int]] = {}
+        self._tries: Tries[int] = Tries()
         self._stores = Stores(open_store)
         self._computed = 0
         """How many tokens were computed so far."""
@@ -116,10 +116,7 @@ class Cells:
 
     def find_donor(self, prompt: Sequence[int], adapters: Adapters) -> Donor | None:
         """Finds the ended sequence that begins most like a prompt, of which at least one token is left to compute."""
-        trie = self._tries.get(adapters)
-        if trie is None:
-            return None
-        most, slot = trie.longest(prompt)
+        most, slot = self._tries.longest(adapters, prompt)
         if slot is None:
             return None
         kept = self._kept[slot]
@@ -152,7 +149,7 @@ class Cells:
         if self.cuttable:
             kept.unsaved.extend(self.store(adapters).missing(tokens))
         self._kept[slot] = kept
-        self._tries.setdefault(adapters, TokenTrie[int]()).insert(tokens, slot)
+        self._tries.insert(adapters, tokens, slot)
 
     def evict(self, *, spare: int = -1) -> bool:
         """Lets go of the ended sequence whose loss costs least for how long it was not used; False where none is left.
@@ -259,5 +256,5 @@ class Cells:
 
     def _forget(self, kept: Kept) -> None:
         del self._kept[kept.slot]
-        self._tries[kept.adapters].discard(kept.slot)
+        self._tries.discard(kept.adapters, kept.slot)
         self.give_back(kept.slot)

@@ -16,7 +16,7 @@ from ..prefix.explain import Explainer
 from ..prefix.sharing import LEAST_SHARED, common_prefix
 from ..prefix.store import Hit
 from ..prefix.stores import Stores
-from ..prefix.trie import TokenTrie
+from ..prefix.tries import Tries
 from .runner import Runner, S
 from .sequence import Sequence
 
@@ -72,7 +72,7 @@ class States(Generic[S]):
         """How much of `most_tokens` ended sequences may take."""
         self._kept: dict[int, Kept[S]] = {}
         """The least recently used first."""
-        self._tries: dict[Adapters, TokenTrie[int]] = {}
+        self._tries: Tries[int] = Tries()
 
     @property
     def kept_tokens(self) -> int:
@@ -143,7 +143,7 @@ class States(Generic[S]):
         if self._cuttable and self._copyable:
             kept.unsaved.extend(self._stores.under(adapters).missing(tokens))
         self._kept[kept.number] = kept
-        self._tries.setdefault(adapters, TokenTrie[int]()).insert(tokens, kept.number)
+        self._tries.insert(adapters, tokens, kept.number)
         while len(self._kept) > MOST_KEPT:
             self.evict()
         self._keep_share()
@@ -225,8 +225,7 @@ class States(Generic[S]):
 
     def _find_kept(self, prompt: Tokens[int], adapters: Adapters) -> tuple[Kept[S] | None, int]:
         if self._cuttable:
-            trie = self._tries.get(adapters)
-            shared, number = (0, None) if trie is None else trie.longest(prompt)
+            shared, number = self._tries.longest(adapters, prompt)
             return (None, 0) if number is None else (self._kept[number], shared)
         under = [one for one in self._kept.values() if one.adapters == adapters]
         whole = [one for one in under if prompt[: len(one.tokens)] == one.tokens]
@@ -295,4 +294,4 @@ class States(Generic[S]):
 
     def _take_out(self, kept: Kept[S]) -> None:
         del self._kept[kept.number]
-        self._tries[kept.adapters].discard(kept.number)
+        self._tries.discard(kept.adapters, kept.number)
