@@ -69,9 +69,13 @@ def _remove_beside(folder: Path, models_dir: Path) -> None:
 
 
 def _files(path: Path) -> list[Path]:
-    """A model's folder, its file, a graph with its data, or all its shards that are there."""
+    """A model's folder, its file, a graph with its data, a package with its compiled form, or all its shards that are there."""
     if path.suffix == SUFFIX:
         return graph_files(path)
+    if path.suffix == ".mlpackage":
+        # Both were listed as one model: what is left of it would be listed again.
+        compiled = path.with_suffix(".mlmodelc")
+        return [path, compiled] if compiled.exists() else [path]
     shard = SHARD_NAME.fullmatch(path.name)
     if shard is None:
         return [path]

@@ -22,6 +22,14 @@ def test_all_shards_go_and_folders_that_are_empty_then(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["other.gguf"]
 
 
+def test_a_package_goes_with_its_compiled_form_and_no_other(tmp_path: Path) -> None:
+    for name in ("Llama.mlpackage", "Llama.mlmodelc", "Other.mlmodelc"):
+        (tmp_path / "o" / name).mkdir(parents=True)
+        (tmp_path / "o" / name / "weight.bin").write_bytes(b"x")
+    remove(model(tmp_path / "o" / "Llama.mlpackage"), tmp_path)
+    assert [path.name for path in (tmp_path / "o").iterdir()] == ["Other.mlmodelc"]
+
+
 def test_what_lies_elsewhere_stays(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(b"x")
