@@ -147,6 +147,7 @@ class Runtime:
         self._finished_downloads: set[str] = set()
         self._stack = AsyncExitStack()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._one_scan = asyncio.Lock()
         self.scanned = asyncio.Event()
         """Set once the models on the disk are known."""
 
@@ -266,8 +267,10 @@ class Runtime:
 
     async def rescan(self) -> None:
         """Looks again at what lies on the disk."""
-        self._models = await asyncio.to_thread(self._registry.scan)
-        await self._plan_contexts()
+        # One after the other: a scan changes what the registry knows, and the last one is to have the last word.
+        async with self._one_scan:
+            self._models = await asyncio.to_thread(self._registry.scan)
+            await self._plan_contexts()
         self.scanned.set()
         self._residency.review_standby()
         self._changed()
@@ -422,7 +425,8 @@ class Runtime:
         self.profile, _ = await asyncio.gather(asyncio.to_thread(detector.detect), self.rescan())
         self._planner.profile = self.profile
         self.governors.heat.gpu_computes = self.has_gpu()
-        await self._plan_contexts()
+        async with self._one_scan:
+            await self._plan_contexts()
         self._changed()
         model_id = first_model(self.config, self._models) if self.config.models.load_at_start else None
         if model_id is not None:

@@ -1,8 +1,9 @@
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from impetus.runtime.engines import choice
 from impetus.runtime.errors import ContextOverflow, EngineCrashed, Overloaded, UnknownModel, UnservableModel
 from impetus.runtime.events import Admitted, Event, Finished, PrefixReport, TextDelta
 from impetus.runtime.journal import RequestRecord, Stage
-from impetus.runtime.models.model import ModelStatus
+from impetus.runtime.models.model import Model, ModelStatus
+from impetus.runtime.models.registry import Registry
 from impetus.runtime.request import ChatPrompt, GenerateRequest, Message, TextPart, TextPrompt
 from impetus.runtime.runtime import Runtime
 
@@ -239,3 +241,21 @@ async def test_settings_are_written_and_hold_at_once(opened: OpenRuntime) -> Non
         runtime.write_setting("dashboard", "theme", "impetus-light")
         assert runtime.config.dashboard.theme == "impetus-light"
         assert 'theme = "impetus-light"' in runtime.config_path.read_text()
+
+
+async def test_the_disk_is_looked_through_once_at_a_time(opened: OpenRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = Registry.scan
+    together = threading.Barrier(2)
+    met = 0
+
+    def meet(registry: Registry) -> tuple[Model, ...]:
+        nonlocal met
+        with suppress(threading.BrokenBarrierError):
+            together.wait(0.2)
+            met += 1
+        return scan(registry)
+
+    async with opened() as runtime:
+        monkeypatch.setattr(Registry, "scan", meet)
+        await asyncio.gather(runtime.rescan(), runtime.rescan())
+        assert met == 0
