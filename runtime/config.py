@@ -76,6 +76,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     onnx_provider: Literal["cpu", "coreml"] = "cpu"
     tool_family: str = "auto"
     stretch: Literal["auto", "off", "yarn"] = "auto"
+    end_loops: bool = True
     load_timeout_s: float = 300.0
 
 
