@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import msgspec
 
 from ..hw.profile import CapabilityProfile
@@ -53,6 +55,8 @@ class Planner:
         self.config = config
         self.profile: CapabilityProfile | None = None
         """The machine; None until it has been read."""
+        self.plans: Mapping[str, LoadPlan] = {}
+        """What each model would be loaded with, by its id; of those that `plan_all` was told of."""
         self._home = home
         self._names = names
 
@@ -80,6 +84,10 @@ class Planner:
             engine_name=self.name_engine(model),
             budget_bytes=budget_bytes,
         )
+
+    def plan_all(self, models: Iterable[Model]) -> None:
+        """Plans to load each of these as it would be without wishes."""
+        self.plans = {model.id: self.plan(model) for model in models if model.problem is None}
 
     def report(self, model: Model) -> PlanReport:
         """Says how a model would be held, decision by decision. Raises UnservableModel where no engine runs it."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from functools import partial
@@ -55,8 +55,9 @@ from .scheduling.prompt_gate import PromptGate
 from .scheduling.repeats import repeat_after_crash
 from .scheduling.residency import Residency
 from .scheduling.scheduler import Scheduler
+from .tasks import Tasks
 from .throughput import Throughput
-from .tuning.load_plan import Choice, LoadPlan, computes_on_gpu
+from .tuning.load_plan import Choice, computes_on_gpu
 from .tuning.measured import FILE_NAME as SPEEDS
 from .tuning.measured import SpeedBook
 from .tuning.measured_watch import SpeedWatch
@@ -118,8 +119,6 @@ class Runtime:
         self._planner = Planner(config, home, self._names)
         self._models_dir = models_dir
         self._models: tuple[Model, ...] = ()
-        self._plans: dict[str, LoadPlan] = {}
-        """What each model would be loaded with, by its id."""
         self._listeners: list[Callable[[], None]] = []
         self._scheduler = Scheduler(max_inside=config.scheduler.max_queue + config.engine.max_sequences)
         self._residency = Residency(
@@ -148,7 +147,7 @@ class Runtime:
         self._downloads = Downloads(models_dir, endpoint=endpoint, on_change=self._download_changed, rank=rank)
         self._finished_downloads: set[str] = set()
         self._stack = AsyncExitStack()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._one_scan = asyncio.Lock()
         self.scanned = asyncio.Event()
         """Set once the models on the disk are known."""
@@ -162,17 +161,14 @@ class Runtime:
         self._governing.open()
         await self._stack.enter_async_context(SpeedWatch(self._speeds, self.journal, self._find_status))
         self.monitor.start()
-        self._own(self._start(), name="start")
+        self._tasks.begin(self._start(), name="start")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Ends every engine, download and thread."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.close()
         await self._stack.aclose()
 
     def statuses(self) -> tuple[ModelStatus, ...]:
@@ -183,7 +179,7 @@ class Runtime:
         return tuple(
             replace(
                 self._residency.status(model),
-                planned_context_length=plan.options.context_length if (plan := self._plans.get(model.id)) else None,
+                planned_context_length=plan.options.context_length if (plan := self._planner.plans.get(model.id)) else None,
             )
             for model in self._models
         )
@@ -246,7 +242,7 @@ class Runtime:
 
     def plan_of(self, model_id: str) -> Sequence[Choice]:
         """How a model would be held, decision by decision; empty where it cannot be served."""
-        plan = self._plans.get(model_id)
+        plan = self._planner.plans.get(model_id)
         return () if plan is None else plan.choices
 
     @property
@@ -272,7 +268,7 @@ class Runtime:
         # One after the other: a scan changes what the registry knows, and the last one is to have the last word.
         async with self._one_scan:
             self._models = await asyncio.to_thread(self._registry.scan)
-            await self._plan_contexts()
+            await asyncio.to_thread(self._planner.plan_all, self._models)
         self.scanned.set()
         self._residency.review_standby()
         self._changed()
@@ -428,7 +424,7 @@ class Runtime:
         self._planner.profile = self.profile
         self.governors.heat.gpu_computes = self.has_gpu()
         async with self._one_scan:
-            await self._plan_contexts()
+            await asyncio.to_thread(self._planner.plan_all, self._models)
         self._changed()
         model_id = first_model(self.config, self._models) if self.config.models.load_at_start else None
         if model_id is not None:
@@ -445,14 +441,6 @@ class Runtime:
         engines = {choose_engine(model.header, self.config.engine.prefer).engine for model in idle}
         # What takes longest to import comes first; models that do no work come last.
         return [engine for engine in SLOWEST_FIRST if engine in engines]
-
-    async def _plan_contexts(self) -> None:
-        """Says what each model would be loaded with."""
-
-        def plan() -> dict[str, LoadPlan]:
-            return {model.id: self._planner.plan(model) for model in self._models if model.problem is None}
-
-        self._plans = await asyncio.to_thread(plan)
 
     def _read_memory(self) -> MemoryNow:
         sample = self._memory_probe.read_sample((os.getpid(), *self._residency.pids()))
@@ -476,15 +464,5 @@ class Runtime:
         for download in self._downloads.all():
             if download.state == "done" and download.id not in self._finished_downloads:
                 self._finished_downloads.add(download.id)
-                self._own(self.rescan(), name="rescan after a download")
+                self._tasks.begin(self.rescan(), name="rescan after a download")
         self._changed()
-
-    def _own(self, work: Coroutine[None, None, None], *, name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("the task '%s' failed", task.get_name(), exc_info=error)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import logging
-from collections.abc import Coroutine
 from functools import partial
 
 import msgspec
 from aiohttp import WSMsgType, web
 
 from ...runtime.errors import ImpetusError, InvalidRequest, Overloaded
+from ...runtime.tasks import Tasks
 from ..body import MIB
 from ..dialects import lmstudio_socket as wire
 from ..errors import describe, describe_unforeseen
@@ -78,7 +77,7 @@ class Connection:
         self._socket = socket
         self._namespace = namespace
         self._channels: dict[int, Channel] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     async def serve(self) -> None:
         """Answers what the client says until it leaves."""
@@ -93,10 +92,7 @@ class Connection:
                     continue
                 await self._answer(said)
         finally:
-            for task in self._tasks:
-                task.cancel()
-            if self._tasks:
-                await asyncio.wait(self._tasks)
+            await self._tasks.close()
 
     async def _answer(self, said: wire.ToServer) -> None:
         full = len(self._tasks) >= MOST_OPEN
@@ -106,13 +102,13 @@ class Connection:
             case wire.ChannelCreate() if full:
                 await self._send(wire.ChannelError(said.channel_id, self._explain(_too_many())))
             case wire.RpcCall():
-                self._begin(self._run_call(said), f"call {said.endpoint}")
+                self._tasks.begin(self._run_call(said), name=f"call {said.endpoint}")
             case wire.ChannelCreate():
                 if said.channel_id in self._channels:
                     await self._send(wire.Warned(f"Channel {said.channel_id} is open already."))
                     return
                 channel = self._channels[said.channel_id] = Channel(partial(self._send_on, said.channel_id))
-                self._begin(self._run_channel(said, channel), f"channel {said.endpoint}")
+                self._tasks.begin(self._run_channel(said, channel), name=f"channel {said.endpoint}")
             case wire.ChannelSend():
                 await self._hear(said)
             case wire.SignalSubscribe():
@@ -171,11 +167,6 @@ class Connection:
         if not isinstance(error, ConnectionError):
             log.error("a call of LM Studio's API failed", exc_info=error)
         return wire.to_error(describe_unforeseen(self._caller.request[REQUEST_ID]))
-
-    def _begin(self, work: Coroutine[None, None, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _send_on(self, channel_id: int, message: msgspec.Struct) -> None:
         await self._send(wire.ChannelSend(channel_id, msgspec.Raw(msgspec.json.encode(message))))
