@@ -300,6 +300,9 @@ def test_plan_says_how_a_model_would_be_held_here_and_on_a_recorded_machine(tmp_
     assert wanted <= decisions.keys()
     assert all(decision["why"] for decision in report["decisions"])
     assert (report["engine"], decisions["batch"]["value"], report["fits"]) == ("llama", 1024, True)
+    (tmp_path / "state").mkdir(exist_ok=True)
+    (tmp_path / "state" / "made-aliases.json").write_text('{"mine": {"model": "small"}}')
+    assert json.loads(impetus(tmp_path, "plan", "mine", "--json").stdout)["model"] == "small"
     unknown = impetus(tmp_path, "plan", "nothing")
     assert unknown.returncode == 1
     assert "does not exist" in unknown.stderr
