@@ -18,11 +18,13 @@ from ..events import Event
 from ..models.model import Model
 from ..planner import Planner
 from ..request import ChatPrompt, GenerateRequest
-from ..tuning.context import FIRST_PROMPT_SHARE, stretched_length
+from ..tuning.context import stretched_length
 from .residency import Residency
 
 log = logging.getLogger(__name__)
 
+MOST_INSTRUCTIONS = 1 / 2
+"""Instructions and tools that take more of a context leave too little for work: agents' prompts double within 14 turns."""
 LONGEST_WAIT_S = 120.0
 """So long a request waits until the answers that run in its model have ended."""
 
@@ -120,4 +122,4 @@ def needs_more(request: GenerateRequest, error: ContextOverflow) -> bool:
         for message in prompt.messages
         if message.role != "system"
     )
-    return fixed * error.prompt_tokens > (fixed + spoken) * error.context_length * FIRST_PROMPT_SHARE
+    return fixed * error.prompt_tokens > (fixed + spoken) * error.context_length * MOST_INSTRUCTIONS

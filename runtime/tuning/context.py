@@ -15,8 +15,8 @@ from .load_plan import Choice
 LEAST_CONTEXT = 2048
 MOST_STRETCH = 8
 """Farther than this no text comes out that makes sense."""
-FIRST_PROMPT_SHARE = 3 / 4
-"""A context that is made longer for a prompt is filled by it no farther."""
+FIRST_SHARES = {2: 0.6, 4: 0.6, MOST_STRETCH: 0.75}
+"""How much of a context that is stretched so far the prompt may take that it is stretched for; prompts grow with each turn."""
 MOST_CONTEXT_BY_ITSELF = 65536
 """A longer context is served only where the settings ask for it: its cache would take memory that few requests use."""
 CONTEXTS_KEPT = 4
@@ -95,9 +95,9 @@ def stretched_length(header: Header, prompt_tokens: int, most: int) -> int | Non
     if not trained or not header.rope_plain:
         return None
     longest = min(most or MOST_STRETCH * trained, MOST_STRETCH * trained)
-    for times in (2, 4, MOST_STRETCH):
+    for times, share in FIRST_SHARES.items():
         length = min(times * trained, longest)
-        if prompt_tokens <= length * FIRST_PROMPT_SHARE:
+        if prompt_tokens <= length * share:
             return length
     return None
 

@@ -76,7 +76,7 @@ async def test_a_still_longer_prompt_gets_a_still_longer_context_up_to_eight_tim
     async with asyncio.timeout(60), opened_tiny() as runtime:
         await run(runtime, ask(("system", WORDS[: len(WORDS) // 2]), ("user", "a")))
         first = status(runtime).context_length
-        await run(runtime, ask(("system", WORDS), ("user", "a")))
+        await run(runtime, ask(("system", WORDS * 2), ("user", "a")))
         second = status(runtime).context_length
         assert TRAINED < first < second <= 8 * TRAINED
         with pytest.raises(ContextOverflow) as caught:
@@ -132,7 +132,7 @@ async def test_it_waits_for_the_answers_that_run(opened_tiny) -> None:
 
 def test_instructions_and_tools_are_what_a_client_cannot_shorten() -> None:
     overflow = ContextOverflow(1000, 800)
-    assert needs_more(ask(("system", "x" * 650), ("user", "y" * 350)), overflow)
-    assert not needs_more(ask(("system", "x" * 550), ("user", "y" * 450)), overflow)
+    assert needs_more(ask(("system", "x" * 450), ("user", "y" * 550)), overflow)
+    assert not needs_more(ask(("system", "x" * 350), ("user", "y" * 650)), overflow)
     assert needs_more(ask(("user", "y" * 100), tools="x" * 900), overflow)
     assert not needs_more(GenerateRequest("m", TextPrompt("x" * 1000)), overflow)

@@ -238,11 +238,12 @@ def test_a_context_is_stretched_only_where_the_settings_allow_it(home: Home) -> 
 @pytest.mark.parametrize(
     ("prompt_tokens", "most", "length"),
     [
+        (8192, 0, 16_384),
         (9000, 0, 16_384),
         (12_400, 0, 32_768),
         (18_400, 0, 32_768),
-        (30_000, 0, 65_536),
-        (50_000, 0, None),
+        (40_000, 0, 65_536),
+        (60_000, 0, None),
         (9000, 14_000, 14_000),
         (9000, 11_000, None),
     ],
