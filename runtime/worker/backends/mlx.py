@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from ...formats.config_weights import text_settings
 from ...frames import LoadOptions
 from ..adapters import Adapters
 from ..sampling.sampler import Draw
@@ -69,9 +70,7 @@ class MlxRunner:
         self._choose_precision(options)
         self._mergeable = are_mergeable(self._like)
         kind = str(logits.dtype).rpartition(".")[2]
-        text = config.get("text_config")
-        facts = config | cast("dict[str, object]", text) if isinstance(text, dict) else config
-        length = facts.get("max_position_embeddings")
+        length = text_settings(config).get("max_position_embeddings")
         return Opened(
             folder=path,
             files=tuple(sorted(folder.glob("model*.safetensors"))),
