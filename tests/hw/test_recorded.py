@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from impetus.hw.detector import HardwareDetector
 from impetus.hw.probes.choose import open_recording
 from impetus.hw.probes.recorded.probe import RecordedProbe
-from impetus.hw.probes.recorded.texts import find_raw, split_transcript
+from impetus.hw.probes.recorded.texts import find_raw, split_transcript, to_text
 from impetus.hw.probes.replay import ReplayProbe
 from impetus.hw.report import to_report, to_rows
 
@@ -360,3 +360,9 @@ def test_both_kinds_of_recordings_are_opened(tmp_path):
     assert isinstance(open_recording(OWN[0]), RecordedProbe)
     assert find_raw(b'{"raw": "hw.ncpu: 3"}') == {"": "hw.ncpu: 3"}
     assert find_raw(b'{"sysctl": "hw.ncpu: 3"}') == {"sysctl": "hw.ncpu: 3"}
+
+
+def test_emptiness_is_cut_short_as_a_search_behind_it_takes_its_square_in_time():
+    assert to_text(" " * 100_000) == " " * 64
+    assert to_text(" \n" * 100_000 + "hw.ncpu: 8") == "\n\nhw.ncpu: 8"
+    assert to_text("a\n\n\n\tb  c") == "a\n\n\n\tb  c"

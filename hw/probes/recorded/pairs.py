@@ -169,6 +169,8 @@ def _read_names(pair: Pair, found: Evidence, source: str) -> None:
         found.add("model_name", value, source, Rank.REPORT)
     elif name == "physical_memory":
         found.add("memory_bytes", parse_memory(value), source, Rank.REPORT)
+    elif name == "platform_cpu_htt":
+        found.add("two_threads", value == "htt_enabled" or None, source, Rank.REPORT)
     elif name == "spmemorydatatype":
         found.add("memory_bytes", parse_memory(value), source, Rank.TOOL)
     if name in _MODELS and is_model(value):
@@ -246,6 +248,7 @@ _LOADS: Final = {
     "all_power": ("chip_power_w", 1.0),
     "device utilization %": ("gpu_percent", 1.0),
     "mem_free_pct": ("free_percent", 1.0),
+    "sppower_battery_state_of_charge": ("battery_percent", 1.0),
 }
 
 

@@ -92,7 +92,7 @@ def to_profile(found: Evidence) -> CapabilityProfile:
     logical = _logical_cpus(found, levels, architecture)
     virtual = found.flag("virtual")
     limit = found.integer("working_set_bytes")
-    memory = found.integer("memory_bytes") or _memory_by_limit(chip, limit)
+    memory = _memory(found) or _memory_by_limit(chip, limit)
     return CapabilityProfile(
         host="recording",
         system=_system(found),
@@ -116,7 +116,7 @@ def to_profile(found: Evidence) -> CapabilityProfile:
 
 def to_sample(found: Evidence, at_s: float) -> Sample:
     """Concludes how hard the machine worked."""
-    memory, used = found.integer("memory_bytes"), found.integer("memory_used_bytes")
+    memory, used = _memory(found), found.integer("memory_used_bytes")
     readings: dict[str, Reading[Any] | None] = {
         "gpu_percent": found.number("gpu_percent"),
         "gpu_mhz": found.number("gpu_mhz"),
@@ -234,6 +234,12 @@ def _fanless(found: Evidence, architecture: str | None, virtual: Reading[bool] |
     apple = None if architecture is None else architecture == "arm64"
     listed = is_fanless_by_name(name.value, apple_silicon=apple)
     return Reading(listed, name.source) if listed is not None else None
+
+
+def _memory(found: Evidence) -> Reading[int] | None:
+    """Takes what the machine has, or the less that a control group leaves of it."""
+    sizes = (found.integer("memory_bytes"), found.integer("memory_limit_bytes"))
+    return min((size for size in sizes if size is not None), key=lambda size: size.value, default=None)
 
 
 def _memory_by_limit(chip: Reading[str] | None, limit: Reading[int] | None) -> Reading[int] | None:
