@@ -43,6 +43,7 @@ from .models.registry import Registry
 from .naming import Names, is_common
 from .planner import Planner
 from .questions import AnswerKind, Embedded, Question, Ranked
+from .recommending import recommend_models
 from .request import GenerateRequest
 from .scheduling.choices import generate_choices
 from .scheduling.governing import Governing
@@ -385,15 +386,13 @@ class Runtime:
                 self.journal.count_prompt(record, answer.prompt_tokens)
             return answer
 
-    async def recommend(self, task: Task | None = None) -> Recommendations:
-        """Says which models of the shipped list suit this machine, and what another Mac would bring; asks no network."""
+    async def recommend(self, task: Task | None = None, search: str | None = None) -> Recommendations:
+        """Says which models of the shipped list suit this machine, or which that the Hub finds for a search.
 
-        def look() -> Recommendations:
-            from .tuning.recommend_here import recommend_here  # a start should not pay for this import
-
-            return recommend_here(self._models, self.profile, task, models_percent=self.config.memory.models_percent)
-
-        return await asyncio.to_thread(look)
+        Asks the internet only for a search. Raises DownloadError.
+        """
+        percent = self.config.memory.models_percent
+        return await recommend_models(self._hub, self._models, self.profile, task, search, models_percent=percent)
 
     async def search_hub(self, query: str, *, limit: int = 30) -> list[HubModel]:
         """Searches the Hub; needs the internet. Raises DownloadError."""
