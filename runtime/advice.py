@@ -33,11 +33,13 @@ from .tuning.speeds import KnownSpeeds
 
 def read_speeds(config: Config, home: Home) -> KnownSpeeds:
     """Gives what is known of models' speeds on this machine."""
-    profile = HardwareDetector(choose_probe(), to_override(config.hardware.stated())).detect()
+    probe = choose_probe()
+    profile, sample = HardwareDetector(probe, to_override(config.hardware.stated())).detect(), probe.read_sample(())
     speeds = KnownSpeeds(
         SpeedBook(home.state_dir / SPEEDS),
         profile=lambda: profile,
         choose_engine=lambda model: name_engine(model.header, config.engine.prefer),
+        sample=lambda: sample,
     )
     speeds.read()
     return speeds

@@ -140,8 +140,12 @@ class Runtime:
             pinned=lambda: self._names.find_ids(self.config.models.pinned),
         )
         self._governing = Governing(self.governors, self._residency, self.monitor)
-        book = SpeedBook(home.state_dir / SPEEDS)
-        self._speeds = KnownSpeeds(book, profile=lambda: self.profile, choose_engine=self._planner.name_engine)
+        self._speeds = KnownSpeeds(
+            SpeedBook(home.state_dir / SPEEDS),
+            profile=lambda: self.profile,
+            choose_engine=self._planner.name_engine,
+            sample=lambda: self.monitor.latest,
+        )
         endpoint, rank = config.hub.endpoint or None, partial(rank_format, prefer=config.engine.prefer)
         self._hub = Hub(endpoint=endpoint, rank=rank)
         self._downloads = Downloads(models_dir, endpoint=endpoint, on_change=self._download_changed, rank=rank)

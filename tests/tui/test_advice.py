@@ -204,7 +204,6 @@ async def test_a_search_marks_what_came_to_the_disk_without_asking_the_hub_again
     async with run_dashboard(source) as (app, pilot):
         await press(app, pilot, "7", "slash", "=qwen3", "enter", "p")
         assert ("pull", "Qwen/Qwen3-8B-GGUF:Q8_0") in source.calls
-        assert "⇅ to pull" in row_of(pane_of(app), "Qwen/Qwen3-8B-GGUF")
         header = replace(fakes.LLAMA.header, quantization="Q8_0")
         pulled = replace(fakes.LLAMA, id="qwen3-8b", repo="Qwen/Qwen3-8B-GGUF", header=header)
         source._statuses[pulled.id] = ModelStatus(pulled)
