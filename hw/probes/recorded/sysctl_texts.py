@@ -29,7 +29,8 @@ def find_keys(label: str, text: str) -> dict[str, str]:
     answers = "\n".join(lines)
     # Somebody may have put several into one line: "hw.ncpu: 12; hw.model: Mac16,5."
     keys = {**{name: value.rstrip(" .") for name, value in _INLINE.findall(answers)}, **parsing.parse_sysctl(answers)}
-    known = {name: value.partition(" #")[0].rstrip() for name, value in keys.items() if _KNOWN.match(name)}
+    # A remark may follow; and where a value was set, the old one stands before the new one.
+    known = {name: value.partition(" #")[0].rpartition(" -> ")[2].strip() for name, value in keys.items() if _KNOWN.match(name)}
     if known:
         return known
     words = label.strip().split()

@@ -31,6 +31,7 @@ def read_tools(label: str, text: str, found: Evidence) -> None:
     _read_powermetrics(text, found)
     _read_metal(label, text, found)
     _read_version(label, text, found)
+    _read_translation(text, found)
     _read_kernel(label, text, found)
     _read_monitors(text, found)
     _read_smctemp(label, text, found)
@@ -106,7 +107,10 @@ def _read_metal(label: str, text: str, found: Evidence) -> None:
     torch = re.search(r"recommended_max_memory(?:\(\))?\W{1,4}([0-9]{9,15})\b", f"{label}: {text}")
     found.add("working_set_bytes", int(torch[1]) if torch is not None else None, "Metal", Rank.DRIVER)
     cores = re.search(
-        r"GPU (?:core count|cores)\s*[:=]\s*([0-9]{1,4})\b|\bGPU:\s*([0-9]{1,4})[ -]cores?\b", text, re.IGNORECASE
+        r"GPU (?:core count|cores)\s*[:=]\s*([0-9]{1,4})\b"
+        r"|\bGPU(?::| \|)\s*(?:(?:Integrated )?Apple [AM][0-9]{1,3}(?: [A-Z][a-z]+)?(?:,| -) )?([0-9]{1,4})[ -]cores?\b",
+        text,
+        re.IGNORECASE,
     )
     found.add("gpu_cores", int(cores[1] or cores[2]) if cores is not None else None, "a tool", Rank.TOOL)
 
@@ -120,7 +124,7 @@ def _limit_bytes(text: str, spaces: str, number: str, unit: str | None) -> int |
 
 
 def _read_version(label: str, text: str, found: Evidence) -> None:
-    stated = re.search(r"^ProductVersion:\s*([0-9.]+)\s*$", text, re.MULTILINE)
+    stated = re.search(r"^[ \t]{0,16}ProductVersion:\s*([0-9.]+)\s*(?:BuildVersion:|$)", text, re.MULTILINE)
     if stated is not None:
         found.add("macos", to_version(stated[1]), "sw_vers", Rank.KERNEL)
     elif "productVersion" in label:
@@ -130,6 +134,11 @@ def _read_version(label: str, text: str, found: Evidence) -> None:
         # A translated Python calls itself x86_64.
         found.add("macos", to_version(platform[1]), "Python's platform", Rank.TOOL)
         found.add("architecture", platform[2], "Python's platform", Rank.TOOL)
+
+
+def _read_translation(text: str, found: Evidence) -> None:
+    """Notes the processor that a translated program believes in, whoever printed it."""
+    found.add("rosetta", re.search(r"\bVirtualApple @ [0-9]", text) is not None or None, "name of the processor", Rank.TOOL)
 
 
 def _read_kernel(label: str, text: str, found: Evidence) -> None:
@@ -147,8 +156,10 @@ def _read_kernel(label: str, text: str, found: Evidence) -> None:
 
 def _read_monitors(text: str, found: Evidence) -> None:
     """Notes the line that SiliconScope's `sscope` prints, and kinds of cores as "6 Super + 12 Performance"."""
-    line = re.search(r"\b[1-9][0-9]{0,2} (?:Super|Performance)(?: \+ [1-9][0-9]{0,2} (?:Performance|Efficiency)\b){1,2}", text)
-    pairs = [part.split(" ") for part in line[0].split(" + ")] if line is not None else []
+    line = re.search(
+        r"\b[1-9][0-9]{0,2} (?:Super|Performance)(?:(?:,| \+|,? and) [1-9][0-9]{0,2} (?:Performance|Efficiency)\b){1,2}", text
+    )
+    pairs = re.findall(r"([0-9]+) ([A-Z][a-z]+)", line[0]) if line is not None else []
     found.add("level_pairs", tuple(CpuLevel(name, int(count)) for count, name in pairs), "a monitor", Rank.TOOL)
     memory = re.search(r"\bMEM [0-9.]{1,8}/([0-9]{1,5}) GB\b", text)
     found.add("memory_bytes", int(memory[1]) << 30 if memory is not None else None, "a monitor", Rank.TOOL)
