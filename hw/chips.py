@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from .profile import CpuLevel
 
@@ -190,6 +190,14 @@ def level_names(brand: str, counts: Sequence[int]) -> tuple[CpuLevel, ...]:
     chip = CHIPS.get(name.name) if name is not None else None
     wanted = sorted(count for count in counts if count)
     return _only(each.levels for each in (chip.bins if chip is not None else ()) if each.sorted_counts == wanted) or ()
+
+
+def is_part_of_count(brand: str, what: Literal["cpu_cores", "gpu_cores"], count: int) -> bool:
+    """Tells whether a count is none of a known chip's, but the first digits of one: it was cut."""
+    name = parse_brand(brand)
+    chip = CHIPS.get(name.name) if name is not None and not name.virtual else None
+    counts = [each.cpu_cores if what == "cpu_cores" else each.gpu_cores for each in (chip.bins if chip is not None else ())]
+    return count not in counts and any(str(each).startswith(str(count)) for each in counts)
 
 
 def memory_sizes(brand: str) -> tuple[int, ...]:

@@ -47,7 +47,9 @@ def read_label(label: str, found: Evidence) -> None:
 
 def read_prose(text: str, found: Evidence) -> None:
     """Notes the one chip, Mac, version or thermal level that a text names."""
-    brands = {" ".join(brand.split()) for brand in _BRAND.findall(text)}
+    # JSON that was cut behind a name may have cut that, too.
+    whole = text if text[:1] not in "{[" else re.sub(r"\"[^\"]*\Z", "", text)
+    brands = {" ".join(brand.split()) for brand in _BRAND.findall(whole)}
     if len(brands) == 1:
         found.add("brand", to_brand(brands.pop()), "text", Rank.PROSE)
     macs = set(_MACBOOK.findall(text)) | {(chip, name) for name, chip in _NAMED.findall(text)}

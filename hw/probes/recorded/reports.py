@@ -85,7 +85,9 @@ def _blocks(text: str) -> Iterator[_Block]:
         block.text.append(line)
         # Somebody may have put the lines into one: "Model Identifier: Mac17,6; Chip: Apple M5 Max; …".
         matches = (_LINE.fullmatch(part) for part in line.split("; "))
-        block.lines += [(match[1].rsplit(":", 1)[-1].strip(), match[2]) for match in matches if match is not None]
+        named = [(match[1].rsplit(":", 1)[-1].strip(), match[2]) for match in matches if match is not None]
+        # What sysctl prints is read elsewhere, and more strictly.
+        block.lines += [(name, value) for name, value in named if re.fullmatch(r"[a-z]+(?:\.\w+)+", name) is None]
     yield block
 
 

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from ...profile import CpuLevel
 from .. import macos_parsing as parsing
 from .evidence import Evidence, Rank
-from .values import is_cut_brand, to_memory
+from .values import is_cut_brand, to_brand, to_memory
 
 _KEY: Final = re.compile(r"[a-z_]+(?:\.\w+)+")
 _KNOWN: Final = re.compile(r"(?:hw|kern|machdep|sysctl|vm|iogpu|debug\.iogpu)\.\w")
@@ -17,7 +18,9 @@ _COMPLAINT: Final = re.compile(
     r"^\s*(?:\S*sysctl:|[\w/-]*sh: |.*(?:unknown oid|command not found|not permitted|[Nn]o such file|Permission denied))"
 )
 """A line that a program or a shell writes where it has no answer."""
-_MODEL: Final = re.compile(r"[A-Za-z][\w-]{1,40}(?:,[0-9]{1,3})?")
+_MODEL: Final = re.compile(r"[A-Za-z][A-Za-z-]{1,30}[0-9]{1,3},[0-9]{1,3}|VirtualBox")
+_BRAND: Final = re.compile(r"[A-Z][\w.()-]{2,40} \S.{0,120}")
+_LEVEL_NAMES: Final = ("Super", "Performance", "Efficiency", "Standard")
 _CPU_TYPES: Final = {16777228: "arm64", 16777223: "x86_64", 7: "x86_64"}
 """CPU_TYPE_ARM64, CPU_TYPE_X86_64 and CPU_TYPE_X86 of mach/machine.h."""
 
@@ -62,9 +65,14 @@ def read_keys(keys: Mapping[str, str], found: Evidence) -> None:
 
 def _read_machine(keys: Mapping[str, str], found: Evidence) -> None:
     brand = " ".join(keys.get("machdep.cpu.brand_string", "").split())
-    found.add("brand", brand if not is_cut_brand(brand) else None, "sysctl machdep.cpu.brand_string", Rank.KERNEL)
+    # All names of Intel's processors that were in Macs end with the clock.
+    cut = is_cut_brand(brand) or (brand.startswith(("Intel(R) Core(TM)", "Intel(R) Xeon(R)")) and not brand.endswith("Hz"))
+    whole = brand if _BRAND.fullmatch(brand) and not cut else None
+    found.add("brand", whole, "sysctl machdep.cpu.brand_string", Rank.KERNEL)
     model = keys.get("hw.model", "")
     found.add("model", model if _MODEL.fullmatch(model) else None, "sysctl hw.model", Rank.KERNEL)
+    # BSDs other than macOS name the processor here.
+    found.add("brand", to_brand(model), "sysctl hw.model", Rank.KERNEL)
     found.add("memory_bytes", to_memory(parsing.parse_integer(keys.get("hw.memsize"))), "sysctl hw.memsize", Rank.KERNEL)
     system = keys.get("kern.ostype")
     found.add("os", system if system != "Darwin" else None, "sysctl kern.ostype", Rank.KERNEL)
@@ -83,7 +91,7 @@ def _read_machine(keys: Mapping[str, str], found: Evidence) -> None:
 
 
 def _read_cores(keys: Mapping[str, str], found: Evidence) -> None:
-    levels = parsing.parse_cpu_levels(keys)
+    levels = tuple(CpuLevel(_complete(level.name), level.cores) for level in parsing.parse_cpu_levels(keys))
     found.add("levels", levels, "sysctl hw.perflevel", Rank.KERNEL)
     if levels:
         named = all(keys.get(f"hw.perflevel{level}.name") for level in range(len(levels)))
@@ -95,6 +103,11 @@ def _read_cores(keys: Mapping[str, str], found: Evidence) -> None:
         found.add("cpu_cores", parsing.parse_integer(keys.get(name)), f"sysctl {name}", Rank.KERNEL)
     if levels:
         found.add("cpu_cores", sum(level.cores for level in levels), "sysctl hw.perflevel", Rank.KERNEL)
+
+
+def _complete(name: str) -> str:
+    """Completes a level's name that was cut."""
+    return next((whole for whole in _LEVEL_NAMES if len(name) > 1 and whole.startswith(name)), name)
 
 
 def _read_load(keys: Mapping[str, str], found: Evidence) -> None:

@@ -157,7 +157,9 @@ def _read_kernel(label: str, text: str, found: Evidence) -> None:
 def _read_monitors(text: str, found: Evidence) -> None:
     """Notes the line that SiliconScope's `sscope` prints, and kinds of cores as "6 Super + 12 Performance"."""
     line = re.search(
-        r"\b[1-9][0-9]{0,2} (?:Super|Performance)(?:(?:,| \+|,? and) [1-9][0-9]{0,2} (?:Performance|Efficiency)\b){1,2}", text
+        r"\b[1-9][0-9]{0,2} (?:Super|Performance)"
+        r"(?:(?:,| \+|,? and) [1-9][0-9]{0,2} (?:Performance|Efficiency)\b){1,2}(?!,| and| \+)",
+        text,
     )
     pairs = re.findall(r"([0-9]+) ([A-Z][a-z]+)", line[0]) if line is not None else []
     found.add("level_pairs", tuple(CpuLevel(name, int(count)) for count, name in pairs), "a monitor", Rank.TOOL)

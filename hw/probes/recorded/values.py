@@ -60,12 +60,17 @@ def to_brand(text: str) -> str | None:
     name = " ".join(text.split())
     if parse_brand(name) is not None and not is_cut_brand(name):
         return name
-    return name if re.fullmatch(r"(?:Genuine )?Intel\(R\) .{3,80}", name) else None
+    return name if re.fullmatch(r"(?:Genuine )?Intel\(R\) .{3,80}", name) and not is_cut_brand(name) else None
 
 
 def is_cut_brand(text: str) -> bool:
     """Tells whether a chip's name ends in the middle, as "Appl" or "Apple M1 P"."""
-    if "Apple".startswith(text) or re.fullmatch(r"Apple [A-Z]", text) is not None:
+    if (
+        "VirtualApple".startswith(text)
+        or "Apple".startswith(text)
+        or text.endswith((" @", " CPU", "(R)", "(TM)"))
+        or re.fullmatch(r"Apple [A-Z]", text) is not None
+    ):
         return True
     word = re.fullmatch(r"Apple [AM][0-9]{1,3} ([A-Za-z]{1,4})", text)
     return word is not None and any(tier.startswith(word[1]) and tier != word[1] for tier in ("Pro", "Max", "Ultra"))
