@@ -75,7 +75,8 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantize: Literal["auto", "off", "8bit", "4bit"] = "auto"
     onnx_provider: Literal["cpu", "coreml"] = "cpu"
     tool_family: str = "auto"
-    stretch: Literal["off", "yarn"] = "off"
+    stretch: Literal["auto", "off", "yarn"] = "auto"
+    end_loops: bool = True
     load_timeout_s: float = 300.0
 
 

@@ -77,6 +77,8 @@ class LoadOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     prefix: PrefixOptions = PrefixOptions()
     normalise: bool = True
     """Whether known noise that changes every turn is taken out of prompts."""
+    end_loops: bool = False
+    """Whether an answer that only repeats itself is ended."""
     draft: Literal["off", "lookup", "model"] = "off"
     """Whether tokens are guessed ahead, and by what."""
     draft_path: str | None = None

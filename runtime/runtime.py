@@ -49,6 +49,7 @@ from .scheduling.choices import generate_choices
 from .scheduling.governing import Governing
 from .scheduling.governor import Governor
 from .scheduling.governors import Governors
+from .scheduling.longer_context import LongerContext
 from .scheduling.memory_grant import MemoryNow
 from .scheduling.prompt_gate import PromptGate
 from .scheduling.repeats import repeat_after_crash
@@ -139,6 +140,7 @@ class Runtime:
             choose=partial(choose_engine, prefer=config.engine.prefer),
             pinned=lambda: self._names.find_ids(self.config.models.pinned),
         )
+        self._longer = LongerContext(self._planner, self._residency)
         self._governing = Governing(self.governors, self._residency, self.monitor)
         self._speeds = KnownSpeeds(
             SpeedBook(home.state_dir / SPEEDS),
@@ -324,8 +326,8 @@ class Runtime:
             if adapters or request.lora is not None:
                 request = msgspec.structs.replace(request, adapters=adapters, lora=None)
             with self._scheduler.admit():
-                runs = repeat_after_crash(lambda: self._generate(request, record, model))
-                async with aclosing(runs) as batches:
+                begin = partial(repeat_after_crash, partial(self._generate, request, record, model))
+                async with aclosing(self._longer.run(begin, request, model)) as batches:
                     async for batch in batches:
                         yield batch
 

@@ -93,6 +93,9 @@ def to_gguf_header(first: GgufPart, parts: list[GgufPart]) -> Header:
     kv_heads = heads if kv_heads is None else kv_heads
     vocabulary = first.metadata.get("tokenizer.ggml.tokens")
     layout = read_kv_layout(first, architecture, layers)
+    scaling = first.text(f"{architecture}.rope.scaling.type")
+    rope = [key.removeprefix(f"{architecture}.rope.") for key in first.metadata if key.startswith(f"{architecture}.rope.")]
+    has_factors = any(part.has_rope_factors for part in parts)
     return Header(
         format="gguf",
         size_bytes=sum(part.size_bytes for part in parts),
@@ -115,8 +118,9 @@ def to_gguf_header(first: GgufPart, parts: list[GgufPart]) -> Header:
         kv_layout=layout,
         active=_active(parts, integer("expert_count"), integer("expert_used_count")),
         feed_forward_length=integer("feed_forward_length"),
-        rope_by_context=any(part.has_rope_factors for part in parts),
-        rope_by_rows=f"{architecture}.rope.dimension_sections" in first.metadata,
+        rope_by_context=has_factors,
+        rope_by_rows="dimension_sections" in rope,
+        rope_plain=bool(rope) and not has_factors and "scale_linear" not in rope and scaling in (None, "none"),
         version=first.version,
         big_endian=first.big_endian,
         ability=read_ability(first, architecture),

@@ -77,6 +77,8 @@ class Header:
     """True where an engine rotates positions otherwise once its context memory is longer than the model began with."""
     rope_by_rows: bool = False
     """True where pictures have places in rows and columns (M-RoPE), so that tokens and positions are counted apart."""
+    rope_plain: bool = False
+    """True where positions are rotated by the usual frequencies alone, so that they can be stretched (YaRN)."""
     version: int | None = None
     """Of the container, where the format counts them: 3 for today's GGUF."""
     big_endian: bool = False

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 GovernorName = Literal["memory", "heat"]
-Kind = Literal["state", "grant", "evict", "smaller", "refuse", "unload", "turn_away"]
+Kind = Literal["state", "grant", "evict", "smaller", "longer", "refuse", "unload", "turn_away"]
 """A change of a governor's state, what became of a load, a model that was sent away, or a prompt that was refused."""
 
 log = logging.getLogger(__name__)

@@ -191,6 +191,27 @@ class Residency:
                 raise LoadFailed(model.id, "it was unloaded while it loaded.") from None
             raise
 
+    def wishes(self, model: Model) -> LoadWishes:
+        """How a model is held, above the settings."""
+        return self._resident(model).wishes
+
+    async def lengthen(self, model: Model, wishes: LoadWishes, why: str) -> None:
+        """Loads a model anew, for a longer context, once nothing runs in it.
+
+        Args:
+            model: which one.
+            wishes: how it is to be held.
+            why: the decision in one line, for people.
+
+        Raises:
+            LoadFailed, UnservableModel, Overloaded: it cannot be had so now; the next request loads it as usual.
+        """
+        resident = self._resident(model)
+        while resident.running:
+            await resident.idle.wait()
+        self._governor.note("longer", why)
+        await self.load(model, wishes)
+
     async def _let_go(self, resident: Resident) -> None:
         """Begins to unload a model, so that the next load makes a new engine; one that still loads is waited for."""
         if resident.engine is not None:

@@ -15,6 +15,8 @@ from .load_plan import Choice
 LEAST_CONTEXT = 2048
 MOST_STRETCH = 8
 """Farther than this no text comes out that makes sense."""
+FIRST_SHARES = {2: 0.6, 4: 0.6, MOST_STRETCH: 0.75}
+"""How much of a context that is stretched so far the prompt may take that it is stretched for; prompts grow with each turn."""
 MOST_CONTEXT_BY_ITSELF = 65536
 """A longer context is served only where the settings ask for it: its cache would take memory that few requests use."""
 CONTEXTS_KEPT = 4
@@ -78,6 +80,28 @@ def choose_context(
     return msgspec.structs.replace(options, cache_tokens=cells), choices
 
 
+def stretched_length(header: Header, prompt_tokens: int, most: int) -> int | None:
+    """Chooses the context for a prompt that is longer than the model was trained for.
+
+    Args:
+        header: the model's.
+        prompt_tokens: how long the prompt is.
+        most: no context is longer; 0 leaves that to the model.
+
+    Returns:
+        The least doubling of the trained context that leaves room for an answer and the next turns; None where there is none.
+    """
+    trained = header.context_length
+    if not trained or not header.rope_plain:
+        return None
+    longest = min(most or MOST_STRETCH * trained, MOST_STRETCH * trained)
+    for times, share in FIRST_SHARES.items():
+        length = min(times * trained, longest)
+        if prompt_tokens <= length * share:
+            return length
+    return None
+
+
 def _precision(cache_type: CacheType, why: str) -> Choice:
     return Choice("KV precision", cache_type, why or "keys and values at 16 bits, as there is room")
 
@@ -87,7 +111,7 @@ def _wanted(header: Header, config: EngineConfig) -> tuple[int | None, str]:
     trained = header.context_length
     if config.context_length:
         length = min(config.context_length, trained) if trained else config.context_length
-        if trained and config.context_length > trained and config.stretch == "yarn":
+        if trained and config.context_length > trained and config.stretch == "yarn" and header.rope_plain:
             length = min(config.context_length, trained * MOST_STRETCH)
             return (
                 length,

@@ -76,6 +76,7 @@ def plan_load(
         options,
         prefix=prefix,
         normalise=config.cache.normalise,
+        end_loops=engine.end_loops,
         tool_family=engine.tool_family,
         draft=guessing.by,
         draft_path=guessing.path,

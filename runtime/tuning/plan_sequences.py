@@ -42,6 +42,7 @@ def plan_sequences(
         options,
         prefix=prefix,
         normalise=config.cache.normalise,
+        end_loops=engine.end_loops,
         tool_family=engine.tool_family,
         step_target_s=step_target_s,
         cache_type="f16" if engine.kv_type == "auto" or engine_name != "mlx" else engine.kv_type,

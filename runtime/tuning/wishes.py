@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -21,6 +22,8 @@ class LoadWishes:
     """How precisely keys and values are kept."""
     gpu_layers: int | None = None
     """So many layers are the GPU's; -1 is all."""
+    stretch: Literal["yarn"] | None = None
+    """Positions are stretched for a longer context than the trained one."""
 
     def or_none(self) -> LoadWishes | None:
         """Gives None where nothing is wanted."""
@@ -28,7 +31,7 @@ class LoadWishes:
 
     def over(self, config: Config) -> Config:
         """Gives the settings as they hold for this load."""
-        names = ("context_length", "batch_tokens", "kv_type", "gpu_layers")
+        names = ("context_length", "batch_tokens", "kv_type", "gpu_layers", "stretch")
         wanted = {name: value for name in names if (value := getattr(self, name)) is not None}
         if not wanted:
             return config

@@ -82,7 +82,7 @@ def _serve(inbox: Inbox, outlet: Outlet) -> None:
         )
         # What is there by now stays: a collection that went through it all would hold up every answer.
         gc.freeze()
-        WorkerLoop(backend, loaded, inbox, outlet).run()
+        WorkerLoop(backend, loaded, inbox, outlet, end_loops=load.options.end_loops).run()
     finally:
         _close(backend)
 

@@ -29,6 +29,7 @@ from .answers import Answers
 from .backends.backend import Admission, Backend, Loaded, Lost, PromptTooLong, Refusal, Sampled, Shrinking, StepOutcome
 from .give_back import give_back_memory
 from .meter import Meter
+from .output.endless import Endless
 from .output.spoken import Spoken
 from .pace import Pace
 from .pipe import Inbox, Outlet
@@ -44,7 +45,14 @@ log = logging.getLogger(__name__)
 class Generation:
     """One generation from its admission to its end."""
 
-    def __init__(self, generation_id: int, request: GenerateRequest, admission: Admission, context_length: int) -> None:
+    def __init__(
+        self,
+        generation_id: int,
+        request: GenerateRequest,
+        admission: Admission,
+        context_length: int,
+        endless: Endless | None = None,
+    ) -> None:
         self.id = generation_id
         self.request = request
         self.admission = admission
@@ -53,6 +61,7 @@ class Generation:
         )
         room = min(context_length, request.context_limit or context_length) - len(admission.token_ids)
         self.budget = room if request.max_tokens is None else min(request.max_tokens, room)
+        self.endless = endless
         self.completion_tokens = 0
         self.cached_tokens = 0
         self.draft_tokens = 0
@@ -84,8 +93,9 @@ class Generation:
 class WorkerLoop:
     """Serves one backend; it alone touches it."""
 
-    def __init__(self, backend: Backend, loaded: Loaded, inbox: Inbox, outlet: Outlet) -> None:
+    def __init__(self, backend: Backend, loaded: Loaded, inbox: Inbox, outlet: Outlet, *, end_loops: bool = False) -> None:
         self._backend = backend
+        self._end_loops = end_loops
         self._loaded = loaded
         self._inbox = inbox
         self._outlet = outlet
@@ -223,7 +233,8 @@ class WorkerLoop:
         if request.max_tokens is not None and request.max_tokens < 1:
             raise Refusal("invalid", f"max_tokens must be at least 1, not {request.max_tokens}.", param="max_tokens")
         admission = self._backend.admit(request)
-        generation = Generation(generation_id, request, admission, self._loaded.context_length)
+        endless = Endless() if self._end_loops else None
+        generation = Generation(generation_id, request, admission, self._loaded.context_length, endless)
         if generation.budget < 1:
             raise PromptTooLong(len(admission.token_ids), self._loaded.context_length)
         self._waiting[generation_id] = generation
@@ -341,4 +352,7 @@ def _add_token(generation: Generation, token: Sampled, deltas: list[Delta]) -> F
     generation.spoken.push(token.piece, token.logprob, deltas)
     if generation.spoken.stopped:
         return "stop"
+    if generation.endless is not None and generation.endless.push(token.piece):
+        log.warning("an answer is ended after %d tokens: it only repeats itself", generation.completion_tokens)
+        return generation.spoken.broken_off if generation.request.constraint is None else "length"
     return "length" if generation.completion_tokens >= generation.budget else None

@@ -47,6 +47,11 @@ class Spoken:
         """The stop string that was met."""
         return self._assembly.stop_text
 
+    @property
+    def broken_off(self) -> FinishReason:
+        """How an answer ends that is not let go on: as if by itself, but where a call may be cut in two."""
+        return "length" if self._calls else "stop"
+
     def end_reason(self, reason: FinishReason) -> FinishReason:
         """Gives the reason as it is told: an answer that ends by itself with a call waits for the tools."""
         return "tool_calls" if reason == "stop" and self._calls else reason

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import gguf
 import pytest
-from crafted_gguf import F32, LLAMA, Q4_0, TENSORS, Typed, make_gguf
+from crafted_gguf import F32, LLAMA, Q4_0, TENSORS, Typed, Value, make_gguf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -79,6 +79,7 @@ def test_the_starter_model_is_read_whole_from_its_first_two_megabytes() -> None:
         kv_layout=KvLayout(width=2 * 30 * 3 * 64, head_lengths=(64,)),
         active=ActiveWeights(96_576_768, 134_515_008),
         feed_forward_length=1536,
+        rope_plain=True,
         version=3,
     )
     file = CountingFile(path.read_bytes())
@@ -183,6 +184,22 @@ def test_layers_with_different_heads_are_each_counted(read: Callable[[bytes], He
     header = read(make_gguf({**LLAMA, "llama.attention.head_count_kv": [1, 4]}))
     assert header.kv_heads == 4
     assert header.kv_bytes_per_token == (1 + 4) * 2 * (16 + 16)
+
+
+@pytest.mark.parametrize(
+    ("rope", "plain"),
+    [
+        ({}, False),
+        ({"freq_base": 10000.0}, True),
+        ({"freq_base": 10000.0, "scaling.type": "none"}, True),
+        ({"freq_base": 10000.0, "scaling.type": "yarn"}, False),
+        ({"dimension_count": 16, "scale_linear": 4.0}, False),
+    ],
+)
+def test_positions_that_are_rotated_plainly_may_be_stretched(
+    read: Callable[[bytes], Header], rope: dict[str, Value], plain: bool
+) -> None:
+    assert read(make_gguf({**LLAMA, **{f"llama.rope.{key}": value for key, value in rope.items()}})).rope_plain is plain
 
 
 def test_what_a_file_does_not_say_stays_unknown(read: Callable[[bytes], Header]) -> None:

@@ -11,7 +11,7 @@ from impetus.runtime.config import Config
 from impetus.runtime.formats.header import Header, KvLayout
 from impetus.runtime.home import Home, find_home
 from impetus.runtime.models.model import Model, Projector
-from impetus.runtime.tuning.context import LEAST_CONTEXT, MOST_CONTEXT_BY_ITSELF
+from impetus.runtime.tuning.context import LEAST_CONTEXT, MOST_CONTEXT_BY_ITSELF, stretched_length
 from impetus.runtime.tuning.footprint import footprint
 from impetus.runtime.tuning.guessing import DraftModel
 from impetus.runtime.tuning.memory_budget import MODELS_SHARE
@@ -27,6 +27,7 @@ EIGHT_B = Header(
     feed_forward_length=14_336,
     heads=32,
     context_length=131_072,
+    rope_plain=True,
     vocabulary_size=128_256,
     kv_layout=KvLayout(width=32 * 2 * 8 * 128, head_lengths=(128,)),
 )
@@ -230,3 +231,24 @@ def test_a_context_is_stretched_only_where_the_settings_allow_it(home: Home) -> 
     assert any("stretched 4 times" in reason for reason in stretched.reasons)
     assert plan(SMALL, 32, home, context_length=10**6, stretch="yarn").options.context_length == 65_536
     assert plan(SMALL, 32, home, context_length=4096, stretch="yarn").options.stretch == 1.0
+    scaled = plan(replace(SMALL, rope_plain=False), 32, home, context_length=32_768, stretch="yarn")
+    assert (scaled.options.context_length, scaled.options.stretch) == (8192, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("prompt_tokens", "most", "length"),
+    [
+        (8192, 0, 16_384),
+        (9000, 0, 16_384),
+        (12_400, 0, 32_768),
+        (18_400, 0, 32_768),
+        (40_000, 0, 65_536),
+        (60_000, 0, None),
+        (9000, 14_000, 14_000),
+        (9000, 11_000, None),
+    ],
+)
+def test_a_context_is_doubled_until_a_prompt_leaves_room(prompt_tokens: int, most: int, length: int | None) -> None:
+    assert stretched_length(SMALL, prompt_tokens, most) == length
+    assert stretched_length(replace(SMALL, rope_plain=False), prompt_tokens, most) is None
+    assert stretched_length(replace(SMALL, context_length=None), prompt_tokens, most) is None

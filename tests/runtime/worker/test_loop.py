@@ -59,7 +59,7 @@ class Reader:
                 return frame.done[0]
 
 
-Serve = Callable[[EchoBackend], Reader]
+Serve = Callable[..., Reader]
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ def serve() -> Iterator[Serve]:
     source, target = os.pipe()
     threads: list[threading.Thread] = []
 
-    def run(backend: EchoBackend) -> Reader:
-        loaded = backend.load("", LoadOptions(echo_tps=200), lambda _: None)
-        loop = WorkerLoop(backend, loaded, inbox, Outlet(target))
+    def run(backend: EchoBackend, *, echo_tps: float = 200, end_loops: bool = False) -> Reader:
+        loaded = backend.load("", LoadOptions(echo_tps=echo_tps), lambda _: None)
+        loop = WorkerLoop(backend, loaded, inbox, Outlet(target), end_loops=end_loops)
         threads.append(threading.Thread(target=loop.run))
         threads[0].start()
         return Reader(inbox, source)
@@ -173,3 +173,20 @@ def test_an_engine_that_rests_still_takes_what_it_is_told(serve: Serve) -> None:
     end = reader.ending()
     assert isinstance(end, Done)
     assert end.id == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "end_loops", "ends"),
+    [
+        ("the same and again " * 300, True, True),
+        ("the same and again " * 300, False, False),
+        (" ".join(str(number) for number in range(1500)), True, False),
+    ],
+)
+def test_an_answer_that_only_repeats_itself_is_ended(serve: Serve, text: str, *, end_loops: bool, ends: bool) -> None:
+    reader = serve(EchoBackend(), echo_tps=0, end_loops=end_loops)
+    reader.inbox.put(Generate(1, chat(text)))
+    done = reader.ending()
+    assert isinstance(done, Done)
+    assert done.reason == "stop"
+    assert (done.completion_tokens < done.prompt_tokens - 50) is ends

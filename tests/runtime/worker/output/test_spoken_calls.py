@@ -44,3 +44,10 @@ def test_tokens_of_thoughts_are_counted() -> None:
     assert [(delta.kind, delta.text) for delta in deltas] == [("reasoning", "one"), ("reasoning", " two"), ("text", "said")]
     assert 2 <= spoken.reasoning_tokens <= 4
     assert spoken.end_reason("stop") == "stop"
+
+
+def test_an_answer_that_is_broken_off_within_a_call_does_not_ask_for_its_tool() -> None:
+    cut, _ = say(CALL[:45])
+    assert cut.end_reason(cut.broken_off) == "length"
+    words, _ = say(b"round and round")
+    assert words.end_reason(words.broken_off) == "stop"
