@@ -393,10 +393,7 @@ class Runtime:
             return answer
 
     async def recommend(self, task: Task | None = None, search: str | None = None) -> Recommendations:
-        """Says which models of the shipped list suit this machine, or which that the Hub finds for a search.
-
-        Asks the internet only for a search. Raises DownloadError.
-        """
+        """Says which models suit this machine: of the shipped list, or found on the Hub for a search (DownloadError)."""
         percent = self.config.memory.models_percent
         return await recommend_models(self._hub, self._models, self.profile, task, search, models_percent=percent)
 
