@@ -415,7 +415,7 @@ async def _run_bench(invocation: Invocation) -> BenchResult:
 
 
 def _recommend(invocation: Invocation) -> int:
-    from .runtime.advice import recommend_found, recommend_listed
+    from .runtime.advice import recommend_listed, recommend_searched
     from .runtime.tuning.recommend_rows import HEADS, to_lines, to_rows
 
     options = invocation.options
@@ -423,7 +423,8 @@ def _recommend(invocation: Invocation) -> int:
     if options.search is None:
         found = recommend_listed(invocation.config, invocation.home, os.environ, profile, options.task)
     else:
-        found = asyncio.run(recommend_found(invocation.config, invocation.home, os.environ, profile, options.search))
+        search = recommend_searched(invocation.config, invocation.home, os.environ, profile, options.search, options.task)
+        found = asyncio.run(search)
     _show(invocation, found, HEADS, to_rows(found))
     if not options.json:
         sys.stdout.write("".join(f"{line}\n" for line in to_lines(found)))

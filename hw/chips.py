@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from .profile import CpuLevel
 
@@ -56,7 +56,8 @@ class Bin:
 
     def takes(self, memory_bytes: int) -> bool:
         """Tells whether this bin is sold with so much memory."""
-        gib = round(memory_bytes / GIB)
+        # Linux keeps a part of the memory to itself: 31.1 GiB of 32 are left.
+        gib = next((size for size in _MEMORY_SIZES_GB if memory_bytes <= size * GIB), round(memory_bytes / GIB))
         return self.min_memory_gb <= gib and (self.max_memory_gb is None or gib <= self.max_memory_gb)
 
 
@@ -75,25 +76,25 @@ def _chip(soc: str, *bins: Bin) -> Chip:
 
 CHIPS: Final[Mapping[str, Chip]] = {
     "Apple M1": _chip("t8103", Bin("4P 4E", 7, 68.25, 16), Bin("4P 4E", 8, 68.25, 16)),
-    "Apple M1 Pro": _chip("t6000", Bin("6P 2E", 14, 200, 32), Bin("8P 2E", 14, 200, 32), Bin("8P 2E", 16, 200, 32)),
-    "Apple M1 Max": _chip("t6001", Bin("8P 2E", 24, 400, 64), Bin("8P 2E", 32, 400, 64)),
-    "Apple M1 Ultra": _chip("t6002", Bin("16P 4E", 48, 800, 128), Bin("16P 4E", 64, 800, 128)),
+    "Apple M1 Pro": _chip("t6000", Bin("6P 2E", 14, 200, 32, 16), Bin("8P 2E", 14, 200, 32, 16), Bin("8P 2E", 16, 200, 32, 16)),
+    "Apple M1 Max": _chip("t6001", Bin("8P 2E", 24, 400, 64, 32), Bin("8P 2E", 32, 400, 64, 32)),
+    "Apple M1 Ultra": _chip("t6002", Bin("16P 4E", 48, 800, 128, 64), Bin("16P 4E", 64, 800, 128, 64)),
     "Apple M2": _chip("t8112", Bin("4P 4E", 8, 100, 24), Bin("4P 4E", 10, 100, 24)),
-    "Apple M2 Pro": _chip("t6020", Bin("6P 4E", 16, 200, 32), Bin("8P 4E", 19, 200, 32)),
-    "Apple M2 Max": _chip("t6021", Bin("8P 4E", 30, 400, 64), Bin("8P 4E", 38, 400, 96)),
-    "Apple M2 Ultra": _chip("t6022", Bin("16P 8E", 60, 800, 192), Bin("16P 8E", 76, 800, 192)),
+    "Apple M2 Pro": _chip("t6020", Bin("6P 4E", 16, 200, 32, 16), Bin("8P 4E", 19, 200, 32, 16)),
+    "Apple M2 Max": _chip("t6021", Bin("8P 4E", 30, 400, 64, 32), Bin("8P 4E", 38, 400, 96, 32)),
+    "Apple M2 Ultra": _chip("t6022", Bin("16P 8E", 60, 800, 192, 64), Bin("16P 8E", 76, 800, 192, 64)),
     "Apple M3": _chip("t8122", Bin("4P 4E", 8, 100, 24), Bin("4P 4E", 10, 100, 24)),
-    "Apple M3 Pro": _chip("t6030", Bin("5P 6E", 14, 150, 36), Bin("6P 6E", 18, 150, 36)),
-    "Apple M3 Max": _chip("t6031 t6034", Bin("10P 4E", 30, 300, 96), Bin("12P 4E", 40, 400, 128)),
-    "Apple M3 Ultra": _chip("t6032", Bin("20P 8E", 60, 819, 256), Bin("24P 8E", 80, 819, 512)),
-    "Apple M4": _chip("t8132", Bin("4P 4E", 8, 120, 24), Bin("4P 6E", 8, 120, 32), Bin("4P 6E", 10, 120, 32)),
-    "Apple M4 Pro": _chip("t6040", Bin("8P 4E", 16, 273, 64), Bin("10P 4E", 20, 273, 64)),
-    "Apple M4 Max": _chip("t6041", Bin("10P 4E", 32, 410, 36), Bin("12P 4E", 40, 546, 128, min_memory_gb=48)),
-    "Apple M5": _chip("t8142", Bin("4S 6E", 8, 153, 32), Bin("4S 6E", 10, 153, 32)),
-    "Apple M5 Pro": _chip("t6050", Bin("5S 10P", 16, 307, 64), Bin("6S 12P", 20, 307, 64)),
-    "Apple M5 Max": _chip("t6051", Bin("6S 12P", 32, 460, None), Bin("6S 12P", 40, 614, 128)),
-    "Apple M5 Ultra": _chip("t6052", Bin("12S 24P", 80, 1200, 512, assumed=True)),
-    "Apple M6": _chip("t8152", Bin("2S 4P 6E", 12, 153, 24), Bin("2S 4P 6E", 12, 170, 32, min_memory_gb=32)),
+    "Apple M3 Pro": _chip("t6030", Bin("5P 6E", 14, 150, 36, 18), Bin("6P 6E", 18, 150, 36, 18)),
+    "Apple M3 Max": _chip("t6031 t6034", Bin("10P 4E", 30, 300, 96, 36), Bin("12P 4E", 40, 400, 128, 48)),
+    "Apple M3 Ultra": _chip("t6032", Bin("20P 8E", 60, 819, 256, 96), Bin("24P 8E", 80, 819, 512, 96)),
+    "Apple M4": _chip("t8132", Bin("4P 4E", 8, 120, 24, 16), Bin("4P 6E", 8, 120, 32, 16), Bin("4P 6E", 10, 120, 32, 16)),
+    "Apple M4 Pro": _chip("t6040", Bin("8P 4E", 16, 273, 64, 24), Bin("10P 4E", 20, 273, 64, 24)),
+    "Apple M4 Max": _chip("t6041", Bin("10P 4E", 32, 410, 36, 36), Bin("12P 4E", 40, 546, 128, 48)),
+    "Apple M5": _chip("t8142", Bin("4S 6E", 8, 153, 32, 16), Bin("4S 6E", 10, 153, 32, 16)),
+    "Apple M5 Pro": _chip("t6050", Bin("5S 10P", 16, 307, 64, 24), Bin("6S 12P", 20, 307, 64, 24)),
+    "Apple M5 Max": _chip("t6051", Bin("6S 12P", 32, 460, 36, 36), Bin("6S 12P", 40, 614, 128, 48)),
+    "Apple M5 Ultra": _chip("t6052", Bin("12S 24P", 80, 1200, 512, 96, assumed=True)),
+    "Apple M6": _chip("t8152", Bin("2S 4P 6E", 12, 153, 24), Bin("2S 4P 6E", 12, 170, 32, 32)),
     "Apple A18 Pro": _chip("t8140", Bin("2P 4E", 5, 60, 8, assumed=True)),
 }
 
@@ -175,12 +176,28 @@ def name_of_soc(soc: str) -> str | None:
     return next((name for name, chip in CHIPS.items() if soc.lower() in chip.soc), None)
 
 
+def name_of_parts(soc: str, cores: int) -> str | None:
+    """Gives the brand of cores that silicon of this id has: an Ultra is two Max, so it has their cores, twice as many."""
+    name = name_of_soc(soc)
+    if name is None or any(cores <= each.cpu_cores for each in CHIPS[name].bins):
+        return name
+    return next((ultra for ultra in CHIPS if ultra == name.replace(" Max", " Ultra") != name), None)
+
+
 def level_names(brand: str, counts: Sequence[int]) -> tuple[CpuLevel, ...]:
     """Gives a chip's levels, fastest first, where it is sold with exactly these counts of cores, in whatever order."""
     name = parse_brand(brand)
     chip = CHIPS.get(name.name) if name is not None else None
     wanted = sorted(count for count in counts if count)
     return _only(each.levels for each in (chip.bins if chip is not None else ()) if each.sorted_counts == wanted) or ()
+
+
+def is_part_of_count(brand: str, what: Literal["cpu_cores", "gpu_cores"], count: int) -> bool:
+    """Tells whether a count is none of a known chip's, but the first digits of one: it was cut."""
+    name = parse_brand(brand)
+    chip = CHIPS.get(name.name) if name is not None and not name.virtual else None
+    counts = [each.cpu_cores if what == "cpu_cores" else each.gpu_cores for each in (chip.bins if chip is not None else ())]
+    return count not in counts and any(str(each).startswith(str(count)) for each in counts)
 
 
 def memory_sizes(brand: str) -> tuple[int, ...]:

@@ -5,7 +5,6 @@ Apart from what opens a runtime, as a start should not pay for its imports. It l
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from functools import partial
 
@@ -28,19 +27,21 @@ from .opening import open_registry
 from .planner import Planner, PlanReport
 from .tuning.measured import FILE_NAME as SPEEDS
 from .tuning.measured import SpeedBook
-from .tuning.recommend import Recommendations, name_machine
+from .tuning.recommend import Recommendations
 from .tuning.recommend_here import mark_on_disk, recommend_here
-from .tuning.recommend_search import recommend_search
+from .tuning.recommend_search import recommend_found
 from .tuning.speeds import KnownSpeeds
 
 
 def read_speeds(config: Config, home: Home) -> KnownSpeeds:
     """Gives what is known of models' speeds on this machine."""
-    profile = HardwareDetector(choose_probe(), to_override(config.hardware.stated())).detect()
+    probe = choose_probe()
+    profile, sample = HardwareDetector(probe, to_override(config.hardware.stated())).detect(), probe.read_sample(())
     speeds = KnownSpeeds(
         SpeedBook(home.state_dir / SPEEDS),
         profile=lambda: profile,
         choose_engine=lambda model: name_engine(model.header, config.engine.prefer),
+        sample=lambda: sample,
     )
     speeds.read()
     return speeds
@@ -95,15 +96,18 @@ def recommend_listed(
     return recommend_here(models, profile, task, models_percent=config.memory.models_percent)
 
 
-async def recommend_found(
-    config: Config, home: Home, environment: Mapping[str, str], profile: CapabilityProfile, words: str
+async def recommend_searched(
+    config: Config,
+    home: Home,
+    environment: Mapping[str, str],
+    profile: CapabilityProfile,
+    words: str,
+    task: Task | None,
 ) -> Recommendations:
     """Recommends from what the Hub finds for some words; asks the internet, and raises DownloadError."""
     hub = Hub(endpoint=config.hub.endpoint or None, rank=partial(rank_format, prefer=config.engine.prefer))
-    found = await recommend_search(hub, profile, words, models_percent=config.memory.models_percent)
-    today = time.strftime("%Y-%m-%d")
-    suiting = Recommendations(today, name_machine(profile), None, list(found.models), [], list(found.notes), "the Hub on")
-    return mark_on_disk(suiting, open_registry(config, home, environment).scan())
+    found = await recommend_found(hub, profile, words, task, models_percent=config.memory.models_percent)
+    return mark_on_disk(found, open_registry(config, home, environment).scan())
 
 
 def _scan(config: Config, home: Home, environment: Mapping[str, str]) -> Names:

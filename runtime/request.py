@@ -129,9 +129,10 @@ Prompt = ChatPrompt | TextPrompt | TokenPrompt | FillPrompt
 class Constraint(msgspec.Struct, frozen=True):
     """What form the whole answer must have, held at every token."""
 
-    kind: Literal["json_object", "json_schema", "gbnf", "lark", "regex"]
+    kind: Literal["json_object", "json_schema", "gbnf", "lark", "regex", "without"]
+    """`without` is any text in which none of the triggers comes."""
     text: str = ""
-    """The schema as JSON text, or the grammar; "" for `json_object`."""
+    """The schema as JSON text, or the grammar; "" for `json_object` and `without`."""
     triggers: tuple[str, ...] = ()
     """The answer is free until one of these texts was written, and what follows it has the form; () is from the start on."""
     param: str = ""

@@ -44,6 +44,7 @@ from .models.registry import Registry
 from .naming import Names, is_common
 from .planner import Planner
 from .questions import AnswerKind, Embedded, Question, Ranked
+from .recommending import recommend_models
 from .request import GenerateRequest
 from .scheduling.choices import generate_choices
 from .scheduling.governing import Governing
@@ -140,8 +141,12 @@ class Runtime:
         )
         self._longer = LongerContext(self._planner, self._residency)
         self._governing = Governing(self.governors, self._residency, self.monitor)
-        book = SpeedBook(home.state_dir / SPEEDS)
-        self._speeds = KnownSpeeds(book, profile=lambda: self.profile, choose_engine=self._planner.name_engine)
+        self._speeds = KnownSpeeds(
+            SpeedBook(home.state_dir / SPEEDS),
+            profile=lambda: self.profile,
+            choose_engine=self._planner.name_engine,
+            sample=lambda: self.monitor.latest,
+        )
         endpoint, rank = config.hub.endpoint or None, partial(rank_format, prefer=config.engine.prefer)
         self._hub = Hub(endpoint=endpoint, rank=rank)
         self._downloads = Downloads(models_dir, endpoint=endpoint, on_change=self._download_changed, rank=rank)
@@ -379,15 +384,10 @@ class Runtime:
                 self.journal.count_prompt(record, answer.prompt_tokens)
             return answer
 
-    async def recommend(self, task: Task | None = None) -> Recommendations:
-        """Says which models of the shipped list suit this machine, and what another Mac would bring; asks no network."""
-
-        def look() -> Recommendations:
-            from .tuning.recommend_here import recommend_here  # a start should not pay for this import
-
-            return recommend_here(self._models, self.profile, task, models_percent=self.config.memory.models_percent)
-
-        return await asyncio.to_thread(look)
+    async def recommend(self, task: Task | None = None, search: str | None = None) -> Recommendations:
+        """Says which models suit this machine: of the shipped list, or found on the Hub for a search (DownloadError)."""
+        percent = self.config.memory.models_percent
+        return await recommend_models(self._hub, self._models, self.profile, task, search, models_percent=percent)
 
     async def search_hub(self, query: str, *, limit: int = 30) -> list[HubModel]:
         """Searches the Hub; needs the internet. Raises DownloadError."""

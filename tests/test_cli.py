@@ -16,6 +16,7 @@ import psutil
 import pytest
 from crafted_gguf import make_gguf
 from hub_stand_in import HubStandIn, Repo
+from tiny_models import tiny_llama
 
 from impetus.runtime.frames import PrefixOptions
 from impetus.runtime.worker.prefix.segments import root_key
@@ -217,6 +218,18 @@ async def test_pull_makes_a_model_that_ls_lists(tmp_path: Path) -> None:
         assert "someone/nothing" in missing.stderr
     models = json.loads(impetus(tmp_path, "ls", "--json").stdout)
     assert [model["id"] for model in models if model["store"] == "impetus"] == ["tiny-Q4_0"]
+
+
+async def test_recommend_searches_the_hub_for_a_task(tmp_path: Path) -> None:
+    async with HubStandIn() as hub:
+        weights = tiny_llama(tmp_path / "tiny-F32.gguf").read_bytes()
+        hub.repos["some/tiny-GGUF"] = Repo({"tiny-F32.gguf": weights})
+        asked = ("recommend", "--search", "tiny", "--json")
+        found = await asyncio.to_thread(impetus, tmp_path, *asked, HF_ENDPOINT=hub.url)
+        assert [model["pull"] for model in json.loads(found.stdout)["models"]] == ["some/tiny-GGUF:F32"]
+        embedding = await asyncio.to_thread(impetus, tmp_path, *asked, "--task", "embed", HF_ENDPOINT=hub.url)
+        assert json.loads(embedding.stdout)["models"] == []
+        assert "some/tiny-GGUF: not for embed" in json.loads(embedding.stdout)["notes"]
 
 
 def test_settings_may_be_named_before_or_behind_the_command(tmp_path: Path) -> None:

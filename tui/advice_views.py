@@ -77,7 +77,9 @@ def advice_facts(model: Recommendation, status: ModelStatus | None, notes: Itera
         status: of its copy on the disk; None where there is none.
         notes: what was assumed, or why no speed can be told.
     """
-    words = [f"{parameters(model.parameters)} parameters", " and ".join(_FOR[task] for task in model.tasks)]
+    words = [f"{parameters(model.parameters)} parameters"]
+    if model.tasks:
+        words.append(" and ".join(_FOR[task] for task in model.tasks))
     memory = f"takes {size(model.memory_bytes)} with {CONTEXT}"
     if model.longest_context is not None:
         memory += f", up to {context(model.longest_context)} fit"
@@ -98,6 +100,11 @@ def _get(model: Recommendation, status: ModelStatus | None) -> Fact:
         return "not here", f"⇅ {pull}", ""
     here = f"{status.model.id}: l loads it" if status.state in {"unloaded", "failed"} else f"{status.model.id} is in memory"
     return "here", here if model.on_disk.suits else f"{here} · ⇅ {pull}", "good"
+
+
+def note_facts(notes: Iterable[str]) -> tuple[Fact, ...]:
+    """Gives a line for each thing that a search found, but not for this machine."""
+    return tuple(("", note, "") for note in notes) or (("", "All that was looked at suits.", "dim"),)
 
 
 def upgrade_facts(upgrades: Iterable[Upgrade]) -> tuple[Fact, ...]:

@@ -42,6 +42,7 @@ def pane_commands(app: ControlCenter) -> Iterator[Command]:
         ("downloads", "downloads.pull", "Downloads: pull", "Download what is under the cursor", "pull"),
         ("downloads", "downloads.cancel", "Downloads: cancel", "End the download under the cursor", "cancel"),
         ("advice", "advice.task", "Advice: another task", "Models for chat, code, embeddings, or anything", "next_task"),
+        ("advice", "advice.search", "Advice: search the Hub", "Models that suit; needs the internet", "search"),
         ("advice", "advice.load", "Advice: load", "Load the recommended model under the cursor", "load"),
         ("advice", "advice.pull", "Advice: pull", "Download the recommended model; needs the internet", "pull"),
         ("chat", "chat.stop", "Chat: stop", "Stop the reply", "stop"),

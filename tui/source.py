@@ -274,8 +274,11 @@ class Source(Protocol):
         """Runs one request; closing the generator cancels it."""
         ...
 
-    async def recommend(self, task: Task | None = None) -> Recommendations:
-        """Says which models suit this machine, which of them are here, and what another Mac would bring."""
+    async def recommend(self, task: Task | None = None, search: str | None = None) -> Recommendations:
+        """Says which models suit this machine, which of them are here, and what another Mac would bring.
+
+        Asks the internet only for a search; raises DownloadError.
+        """
         ...
 
     async def search_hub(self, query: str, *, limit: int = 30) -> Sequence[HubModel]:

@@ -60,7 +60,7 @@ def add_routes(app: web.Application) -> None:
     operations.describe(metrics, form="text")
     operations.describe(status, answer=StatusAnswer)
     operations.describe(governors, answer=GovernorsAnswer, limit=int)
-    operations.describe(recommendations, answer=Recommendations, task=Task)
+    operations.describe(recommendations, answer=Recommendations, task=Task, search=str)
     operations.describe(requests, answer=RequestsAnswer, limit=int)
     operations.describe(request_details, answer=RequestDetails)
     operations.describe(load, body=MODEL, answer=ModelEntry)
@@ -99,8 +99,12 @@ async def governors(request: web.Request) -> web.Response:
 
 
 async def recommendations(request: web.Request) -> web.Response:
-    """Says which models suit this machine and which of them are on its disk; `?task=` says what for."""
-    found = await request.app[RUNTIME].recommend(_read_task(request))
+    """Says which models suit this machine and which of them are on its disk; `?task=` says what for.
+
+    With `?search=` it tells of what the Hub finds for these words, which asks the internet.
+    """
+    words = request.query.get("search", "").strip()
+    found = await request.app[RUNTIME].recommend(_read_task(request), words or None)
     return web.json_bytes_response(found, dumps=msgspec.json.encode)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ..chips import name_of_soc
+from ..chips import name_of_parts, name_of_soc
 from ..profile import CapabilityProfile, CpuLevel, Reading
 from ..sample import Sample
 from ..thermal import worst
@@ -163,7 +163,7 @@ class LinuxProbe:
         if by_tree is not None:
             return Reading(by_tree, "device tree")
         soc = parsing.APPLE_PARTS.get(cpu.apple_parts[0]) if cpu.apple_parts else None
-        by_part = name_of_soc(soc) if soc is not None else None
+        by_part = name_of_parts(soc, len(cpu.apple_parts)) if soc is not None else None
         if by_part is not None:
             return Reading(by_part, "/proc/cpuinfo CPU part", estimated=True)
         return Reading(cpu.name, "/proc/cpuinfo model name") if cpu.name is not None else None
@@ -210,7 +210,7 @@ class LinuxProbe:
 
     def _virtual_machine(self, hypervisor: bool | None) -> Reading[bool] | None:
         if hypervisor is not None:
-            return Reading(hypervisor, "/proc/cpuinfo flags")
+            return Reading(hypervisor, "/proc/cpuinfo")
         names = [self._text(f"sys/class/dmi/id/{name}") for name in ("sys_vendor", "product_name")]
         if any(name.startswith(_HYPERVISORS) for name in names):
             return Reading(True, "DMI")

@@ -43,9 +43,11 @@ class CpuInfo:
     """The brand, as x86 processors state it."""
     logical_cpus: int | None
     hypervisor: bool | None
-    """None off x86, where the file does not tell."""
+    """None off x86, where the file does not tell unless a core is none that Apple ever made."""
     apple_parts: tuple[int, ...]
-    """Part number of each core; empty for other makers."""
+    """Part number of each core; empty for other makers, and in Apple's virtual machines, whose cores have none."""
+    x86_64: bool
+    """True where the processor is an x86 one with 64 bits."""
 
 
 def parse_cpu_info(text: str) -> CpuInfo:
@@ -54,6 +56,7 @@ def parse_cpu_info(text: str) -> CpuInfo:
     hypervisor = None
     processors = 0
     implementer = ""
+    x86_64 = False
     parts: list[int] = []
     for line in text.splitlines():
         key, colon, value = (part.strip() for part in line.partition(":"))
@@ -65,11 +68,14 @@ def parse_cpu_info(text: str) -> CpuInfo:
             name = name or " ".join(value.split())
         elif key == "flags":
             hypervisor = "hypervisor" in value.split()
+            x86_64 = "lm" in value.split()
         elif key == "CPU implementer":
             implementer = value.lower()
         elif key == "CPU part" and implementer == _APPLE_IMPLEMENTER and re.fullmatch(r"0x[0-9a-fA-F]{1,4}", value):
             parts.append(int(value, 16))
-    return CpuInfo(name, processors or None, hypervisor, tuple(parts))
+    if parts and not all(parts):
+        return CpuInfo(name, processors or None, True, (), x86_64)
+    return CpuInfo(name, processors or None, hypervisor, tuple(parts), x86_64)
 
 
 def to_apple_levels(parts: Sequence[int]) -> tuple[CpuLevel, ...]:

@@ -59,7 +59,7 @@ def parse_cpu_levels(keys: Mapping[str, str]) -> tuple[CpuLevel, ...]:
     stated = parse_integer(keys.get("hw.nperflevels"))
     counts: list[int] = []
     for level in range(min(stated, _MOST_LEVELS) if stated is not None else _MOST_LEVELS):
-        cores = parse_integer(keys.get(f"hw.perflevel{level}.physicalcpu"))
+        cores = _cores_of_level(keys, level)
         if cores is None or cores <= 0:
             break
         counts.append(cores)
@@ -69,6 +69,15 @@ def parse_cpu_levels(keys: Mapping[str, str]) -> tuple[CpuLevel, ...]:
         CpuLevel(keys.get(f"hw.perflevel{level}.name") or _default_level_name(level, len(counts)), cores)
         for level, cores in enumerate(counts)
     )
+
+
+def _cores_of_level(keys: Mapping[str, str], level: int) -> int | None:
+    """Reads how many cores a level has; only Intel's, which are all of one level, have more threads than cores."""
+    names = ["physicalcpu", "physicalcpu_max"]
+    if any(key.startswith("hw.perflevel1.") for key in keys):
+        names += ["logicalcpu", "logicalcpu_max"]
+    counts = (parse_integer(keys.get(f"hw.perflevel{level}.{name}")) for name in names)
+    return next((count for count in counts if count is not None), None)
 
 
 def _is_whole(counts: Sequence[int], stated: int | None, cores: int | None) -> bool:
@@ -92,8 +101,8 @@ def parse_architecture(keys: Mapping[str, str]) -> str | None:
         return "arm64"
     if brand.startswith(("Apple", "VirtualApple")):
         return "arm64"
-    intel = brand.startswith(("Intel", "Genuine Intel")) or keys.get("machdep.cpu.vendor") == "GenuineIntel"
-    return "x86_64" if intel else None
+    others = brand.startswith(("Intel", "Genuine Intel", "AMD"))
+    return "x86_64" if others or keys.get("machdep.cpu.vendor") in {"GenuineIntel", "AuthenticAMD"} else None
 
 
 def parse_virtual(keys: Mapping[str, str], reported_model: str | None = None) -> Reading[bool] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -12,8 +13,9 @@ from ..errors import DownloadError
 from ..formats.header import Header
 from ..models.hub import Hub
 from ..models.hub_header import read_remote_header
-from ..models.offer import HubFile
-from .recommend import Recommendation, to_recommendation
+from ..models.offer import HubFile, Listing
+from ..models.recommended import Task
+from .recommend import Recommendation, Recommendations, name_machine, to_recommendation
 from .suiting import choose_suiting
 
 MOST_REPOSITORIES: Final = 8
@@ -31,20 +33,43 @@ class Found:
     """Why others do not, or could not be told."""
 
 
+async def recommend_found(
+    hub: Hub, profile: CapabilityProfile | None, words: str, task: Task | None = None, *, models_percent: float = 0.0
+) -> Recommendations:
+    """Recommends from what the Hub finds for some words.
+
+    Args:
+        hub: where they are searched.
+        profile: the machine; without one nothing is asked.
+        words: what to look for.
+        task: what for; None is for any. Only models for embeddings are known by their headers, so all others chat and code.
+        models_percent: what the settings give to models; 0 leaves it to the machine.
+
+    Raises:
+        DownloadError: the Hub does not answer.
+    """
+    found = Found((), ("this machine has not been looked at yet",))
+    if profile is not None:
+        found = await recommend_search(hub, profile, words, models_percent=models_percent)
+    models = [model for model in found.models if task is None or ("embed" in model.tasks) == (task == "embed")]
+    notes = [*found.notes, *(f"{model.model}: not for {task}" for model in found.models if model not in models)]
+    return Recommendations(time.strftime("%Y-%m-%d"), name_machine(profile), task, models, [], notes, "the Hub on")
+
+
 async def recommend_search(hub: Hub, profile: CapabilityProfile | None, words: str, *, models_percent: float = 0.0) -> Found:
     """Searches, reads the beginning of a model of each repository, and keeps what suits; raises DownloadError."""
     gate = asyncio.Semaphore(_AT_ONCE)
 
+    def choose(repo: str, listing: Listing) -> Recommendation | str:
+        header = read_remote_header(repo, endpoint=hub.endpoint, rank=hub.rank, listing=listing)
+        return choose_offer(profile, repo, listing.files, header, models_percent=models_percent)
+
     async def look(repo: str) -> Recommendation | str:
         async with gate:
             try:
-                listing = await hub.listing(repo)
-                header = await asyncio.to_thread(
-                    read_remote_header, repo, endpoint=hub.endpoint, rank=hub.rank, listing=listing
-                )
+                return await asyncio.to_thread(choose, repo, await hub.listing(repo))
             except DownloadError as error:
                 return error.message
-        return choose_offer(profile, repo, listing.files, header, models_percent=models_percent)
 
     repos = [model.repo for model in await hub.search(words, limit=MOST_REPOSITORIES)]
     looked = await asyncio.gather(*(look(repo) for repo in repos))

@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Final
 
 from ...hw.profile import CapabilityProfile
+from ...hw.sample import Sample
+from ...hw.thermal import assume_headroom
 from ..models.model import Model, ModelStatus, Speed
 from .measured import MeasuredSpeed, Run, SpeedBook, SpeedKey
 from .predict import predict_speeds
@@ -23,7 +25,12 @@ class KnownSpeeds:
     """What is measured, read once from its file, and what is predicted of the rest."""
 
     def __init__(
-        self, book: SpeedBook, *, profile: Callable[[], CapabilityProfile | None], choose_engine: Callable[[Model], str]
+        self,
+        book: SpeedBook,
+        *,
+        profile: Callable[[], CapabilityProfile | None],
+        choose_engine: Callable[[Model], str],
+        sample: Callable[[], Sample | None] = lambda: None,
     ) -> None:
         """Puts it together without touching the disk.
 
@@ -31,13 +38,15 @@ class KnownSpeeds:
             book: where speeds are kept.
             profile: gives the machine.
             choose_engine: names the engine that would compute a model.
+            sample: gives the machine's newest reading, of which heat and low-power mode slow predictions down.
         """
         self._book = book
         self._profile = profile
         self._choose_engine = choose_engine
+        self._sample = sample
         self._known: dict[SpeedKey, dict[str, MeasuredSpeed]] = {}
         """By key without an engine, then by engine; threads put whole inner ones in their place and change none."""
-        self._predicted: dict[str, tuple[object, Speed | None, Speed | None]] = {}
+        self._predicted: dict[str, tuple[object, float, Speed | None, Speed | None]] = {}
 
     def read(self) -> None:
         """Reads what is measured; blocks."""
@@ -72,13 +81,15 @@ class KnownSpeeds:
         return replace(status, decode=decode, prefill=prefill)
 
     def _predict(self, model: Model) -> tuple[Speed | None, Speed | None]:
-        """Predicts once for each model and machine: statuses are asked for several times a second."""
-        profile = self._profile()
+        """Predicts once for each model, machine and headroom: statuses are asked for several times a second."""
+        profile, sample = self._profile(), self._sample()
+        headroom = 1.0 if sample is None else assume_headroom(sample.thermal_level, low_power=sample.low_power_mode)
         kept = self._predicted.get(model.id)
-        if kept is not None and kept[0] is profile:
-            return kept[1], kept[2]
-        decode, prefill, _ = predict_speeds(profile, model.header, TYPICAL_CONTEXT, engine_name=self._choose_engine(model))
-        self._predicted[model.id] = (profile, decode, prefill)
+        if kept is not None and kept[0] is profile and kept[1] == headroom:
+            return kept[2], kept[3]
+        engine = self._choose_engine(model)
+        decode, prefill, _ = predict_speeds(profile, model.header, TYPICAL_CONTEXT, engine_name=engine, headroom=headroom)
+        self._predicted[model.id] = (profile, headroom, decode, prefill)
         return decode, prefill
 
     def _measured(self, status: ModelStatus) -> MeasuredSpeed | None:

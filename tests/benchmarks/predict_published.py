@@ -35,8 +35,8 @@ def main() -> int:
     parser.add_argument("--worst", type=int, default=10, help="how many of the worst rows are listed")
     options = parser.parse_args()
     document = json.loads(options.rows.read_text())
-    rows = document.get("rows", []) if isinstance(document, dict) else document
-    report = predict_rows([row if isinstance(row, dict) else {} for row in rows])
+    rows = document.get("rows") if isinstance(document, dict) else document
+    report = predict_rows([row if isinstance(row, dict) else {} for row in (rows if isinstance(rows, list) else [])])
     if options.json:
         print(json.dumps(report, indent=1))
         return 0

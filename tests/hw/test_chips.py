@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impetus.hw.chips import CHIPS, level_names, lookup, memory_sizes, name_of_soc, parse_brand
+from impetus.hw.chips import CHIPS, level_names, lookup, memory_sizes, name_of_parts, name_of_soc, parse_brand
 from impetus.hw.macs import CHIP_BY_MODEL, FANLESS_MACS, is_fanless, is_fanless_by_name
 
 GIB = 1024**3
@@ -63,7 +63,9 @@ def test_each_bin_is_found_by_what_tells_it_apart(brand):
         ("Apple M4 Max", None, None, 36, 410, False, 32),
         ("Apple M4 Max", None, None, 64, 546, False, 40),
         ("Apple M5 Max", 32, 18, 128, 460, False, 32),
-        ("Apple M5 Max", None, 18, 128, 460, True, None),
+        ("Apple M5 Max", None, 18, 128, 614, False, 40),
+        ("Apple M5 Max", None, 18, None, 460, True, None),
+        ("Apple M3 Max", None, None, 36, 300, False, 30),
         ("Apple M6", 12, 12, 16, 153, False, 12),
         ("Apple M6", 12, 12, 32, 170, False, 12),
         ("Apple M5 Ultra", 64, 36, 256, 1200, True, None),
@@ -175,3 +177,23 @@ def test_fans_by_name(name, apple_silicon, fanless):
 )
 def test_fans_by_model(model, fanless):
     assert is_fanless(model) is fanless
+
+
+@pytest.mark.parametrize(
+    ("soc", "cores", "name"),
+    [
+        ("t6001", 10, "Apple M1 Max"),
+        ("t6001", 20, "Apple M1 Ultra"),
+        ("t6021", 24, "Apple M2 Ultra"),
+        ("t8103", 4, "Apple M1"),
+        ("t8103", 20, None),
+        ("t9999", 8, None),
+    ],
+)
+def test_twice_the_cores_of_a_max_are_an_ultra(soc, cores, name):
+    assert name_of_parts(soc, cores) == name
+
+
+def test_memory_that_linux_keeps_to_itself_does_not_change_the_bin():
+    assert lookup("Apple M6", memory_bytes=int(31.1 * GIB)).bandwidth_gbs == 170
+    assert lookup("Apple M4 Max", memory_bytes=int(34.9 * GIB)).gpu_cores == 32

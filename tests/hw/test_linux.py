@@ -250,3 +250,9 @@ def test_a_group_that_leads_out_of_its_namespace_is_not_followed(tmp_path, grow_
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     assert Cgroups(root).find_memory_limit().limit_bytes == 2000
+
+
+@pytest.mark.parametrize("part", ["0x000", "0x0"])
+def test_a_core_that_apple_never_made_is_one_of_a_virtual_machine(part):
+    cpu = parsing.parse_cpu_info(f"processor\t: 0\nCPU implementer\t: 0x61\nCPU part\t: {part}\n" * 4)
+    assert (cpu.hypervisor, cpu.apple_parts, cpu.logical_cpus) == (True, (), 4)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from impetus.hw.detector import HardwareDetector
 from impetus.hw.probes.choose import open_recording
 from impetus.hw.probes.recorded.probe import RecordedProbe
-from impetus.hw.probes.recorded.texts import find_raw, split_transcript
+from impetus.hw.probes.recorded.texts import find_raw, split_transcript, to_text
 from impetus.hw.probes.replay import ReplayProbe
 from impetus.hw.report import to_report, to_rows
 
@@ -360,3 +360,31 @@ def test_both_kinds_of_recordings_are_opened(tmp_path):
     assert isinstance(open_recording(OWN[0]), RecordedProbe)
     assert find_raw(b'{"raw": "hw.ncpu: 3"}') == {"": "hw.ncpu: 3"}
     assert find_raw(b'{"sysctl": "hw.ncpu: 3"}') == {"sysctl": "hw.ncpu: 3"}
+
+
+def test_emptiness_is_cut_short_as_a_search_behind_it_takes_its_square_in_time():
+    assert to_text(" " * 100_000) == " " * 64
+    assert to_text(" \n" * 100_000 + "hw.ncpu: 8") == "\n\nhw.ncpu: 8"
+    assert to_text("a\n\n\n\tb  c") == "a\n\n\n\tb  c"
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("Chip: Apple M5 Pro\nTotal Number of Cores: 1", "ncpu"),
+        ("Chipset Model: Apple M2 Max\nTotal Number of Cores: 3", "gpu_cores"),
+        ("hw.model: MacBookPro18", "model"),
+        ("machdep.cpu.brand_string: Intel(R) Core(TM) i7-9750H CPU @ 2.6", "brand"),
+        ("machdep.cpu.brand_string: Virtua", "brand"),
+        ('{"SPHardwareDataType":[{"chip_type":"Apple M2 ', "brand"),
+    ],
+)
+def test_what_was_cut_in_the_middle_is_not_taken_for_the_whole(text, unknown):
+    assert report_of({"": text})[unknown] is None
+
+
+def test_a_name_that_was_cut_is_completed_by_the_model():
+    report = report_of({"": "Model Identifier: Mac15,9\nChip: Apple M3"})
+    assert (report["brand"], report["estimated"][0]) == ("Apple M3 Max", "brand")
+    levels = "hw.nperflevels: 2\nhw.perflevel0.physicalcpu: 4\nhw.perflevel1.physicalcpu: 6\nhw.perflevel0.name: Super\n"
+    assert report_of({"": levels + "hw.perflevel1.name: Effici"})["levels"] == [["Super", 4], ["Efficiency", 6]]

@@ -181,6 +181,68 @@ async def test_what_was_assumed_and_why_no_speed_is_told(run_dashboard, machine,
         assert ("predicted" in facts) == (machine == "unknown_chip")
 
 
+async def test_words_are_looked_for_on_the_hub_once_they_are_asked_and_not_before(run_dashboard):
+    source = scenes.recorded("m4_max")
+    async with run_dashboard(source, size=(120, 40)) as (app, pilot):
+        await press(app, pilot, "7", "slash", "=qwen3")
+        pane = pane_of(app)
+        assert "needs the internet" in str(pane.query_one(".online-note").render())
+        assert asked(source) == ["any"]
+        await press(app, pilot, "enter")
+        assert asked(source) == ["any", "the Hub for qwen3"]
+        assert [row.key for row in pane.table.rows] == ["Qwen/Qwen3-8B-GGUF:Q8_0", LLAMA_HUB]
+        assert "'qwen3' on the Hub" in pane.table.border_subtitle
+        assert pane.table.has_focus
+        assert pane.upgrades.border_title == "Found, but not for this machine"
+        assert "acme/enormous-GGUF: nothing of it fits" in text_of(pane.upgrades)
+        assert "⇅ p pulls Qwen/Qwen3-8B-GGUF:Q8_0" in text_of(pane.facts)
+        assert f"{fakes.LLAMA.id}: l loads it" in text_of((await to_model(app, pilot, LLAMA_HUB.partition(":")[0])).facts)
+
+
+async def test_a_search_marks_what_came_to_the_disk_without_asking_the_hub_again(run_dashboard):
+    source = scenes.recorded("m4_max")
+    async with run_dashboard(source) as (app, pilot):
+        await press(app, pilot, "7", "slash", "=qwen3", "enter", "p")
+        assert ("pull", "Qwen/Qwen3-8B-GGUF:Q8_0") in source.calls
+        header = replace(fakes.LLAMA.header, quantization="Q8_0")
+        pulled = replace(fakes.LLAMA, id="qwen3-8b", repo="Qwen/Qwen3-8B-GGUF", header=header)
+        source._statuses[pulled.id] = ModelStatus(pulled)
+        source.downloads()[0].state = "done"
+        source.changed()
+        await beat(app, pilot)
+        assert "○ on disk" in row_of(pane_of(app), "Qwen/Qwen3-8B-GGUF")
+        assert asked(source) == ["any", "the Hub for qwen3"]
+
+
+@pytest.mark.parametrize("back", [("f",), ("slash", "ctrl+u", "enter")])
+async def test_from_a_search_a_key_and_an_empty_field_lead_back_to_the_list(run_dashboard, back):
+    source = scenes.recorded("m4_max")
+    async with run_dashboard(source) as (app, pilot):
+        await press(app, pilot, "7", "f", "slash", "=qwen3", "enter", *back)
+        pane = pane_of(app)
+        assert asked(source) == ["any", "chat", "the Hub for qwen3", "chat"]
+        assert pane.search.value == ""
+        assert pane.tasks.active == "chat"
+        assert "list of 20" in pane.table.border_subtitle
+        assert pane.upgrades.border_title == "Another Mac would bring"
+
+
+async def test_a_hub_that_does_not_answer_is_told_and_may_be_asked_again(run_dashboard):
+    source = scenes.recorded("m4_max")
+    async with run_dashboard(source) as (app, pilot):
+        await press(app, pilot, "7", "slash", "=qwen3")
+        source.fail_next = fakes.DownloadError("The Hub cannot be reached: no route to host.")
+        await press(app, pilot, "enter")
+        pane = pane_of(app)
+        assert "✗ The Hub cannot be reached" in text_of(pane.table)
+        assert text_of(pane.facts).strip() == text_of(pane.upgrades).strip() == ""
+        await press(app, pilot, "enter")
+        assert asked(source)[1:] == ["the Hub for qwen3"] * 2
+        assert len(pane.table.rows) == 2
+        await press(app, pilot, "slash", "escape")
+        assert pane.table.has_focus
+
+
 async def test_a_machine_that_holds_all_needs_no_other(run_dashboard):
     source = scenes.recorded("m4_max")
     source.profile = replace(source.profile, memory_bytes=replace(source.profile.memory_bytes, value=512 * fakes.GIB))

@@ -19,7 +19,7 @@ from impetus.tui.screens.explain import ExplainScreen
 from impetus.tui.widgets.scroller import Scroller
 from impetus.tui.widgets.table import Table
 
-MOVEMENTS = {"focus.next", "focus.previous", "app.palette", "app.quit_anywhere", "downloads.leave"}
+MOVEMENTS = {"focus.next", "focus.previous", "app.palette", "app.quit_anywhere", "advice.leave", "downloads.leave"}
 """They only move about, or open the palette itself."""
 
 

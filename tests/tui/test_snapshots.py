@@ -111,6 +111,13 @@ async def test_advice(run_dashboard, check_snapshot, size):
         check_snapshot(app, "advice" + ("" if size == (120, 40) else f"-{size[0]}x{size[1]}"))
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_advice_out_of_a_search(run_dashboard, check_snapshot, size):
+    async with run_dashboard(scenes.recorded("m4_max"), size=size) as (app, pilot):
+        await press(app, pilot, "7", "slash", "=qwen3", "enter")
+        check_snapshot(app, "advice-search" + ("" if size == (120, 40) else "-80x24"))
+
+
 @pytest.mark.parametrize("machine", ["a18_pro", "intel"])
 async def test_advice_for_small_machines(run_dashboard, check_snapshot, machine):
     async with run_dashboard(scenes.recorded(machine), size=(120, 32)) as (app, pilot):

@@ -96,7 +96,7 @@ class Evidence:
 
 
 _COUNTS: Final[Sequence[str]] = ("logical_cpus", "cpu_cores", "gpu_cores")
-_SIZES: Final[Sequence[str]] = ("memory_bytes", "working_set_bytes", "max_buffer_bytes")
+_SIZES: Final[Sequence[str]] = ("memory_bytes", "memory_limit_bytes", "working_set_bytes", "max_buffer_bytes")
 _NEVER_ZERO: Final[Sequence[str]] = ("gpu_mhz", "power_w", "gpu_power_w", "chip_power_w", "memory_used_bytes")
 """A power or clock of 0 is one that could not be read: no chip that answers draws nothing."""
 _HEATS: Final[Sequence[str]] = ("temperature_c", "cpu_temp_avg", "gpu_temp_avg")

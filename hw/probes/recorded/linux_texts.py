@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from ...chips import CHIPS, name_of_soc
+from ...chips import CHIPS, name_of_parts, name_of_soc
 from ...profile import CpuLevel
 from .. import linux_parsing as parsing
 from .evidence import Evidence, Rank
 
-_LINUX: Final = re.compile(r"\bLinux\b|^MemTotal:|^CPU implementer|^processor\s*:|/proc/|apple,t[0-9]{4}", re.MULTILINE)
+_LINUX: Final = re.compile(
+    r"\bLinux\b|linuxkit|OSType: linux|^MemTotal:|^CPU implementer|^processor\s*:|/proc/|apple,t[0-9]{4}", re.MULTILINE
+)
+_LINUX_LABEL: Final = re.compile(r"(?:^|[\s'\"])(?:/proc/|/sys/|lscpu\b)")
 _FAST: Final = ("Firestorm", "Avalanche", "Everest")
 _FRUGAL: Final = ("Icestorm", "Blizzard", "Sawtooth")
 _GENERATIONS: Final = {"Firestorm": "M1", "Avalanche": "M2", "Everest": "M3"}
@@ -20,7 +23,7 @@ _COMPUTER: Final = re.compile(r"Apple ((?:MacBook (?:Air|Pro)|Mac mini|Mac Studi
 def read_linux(label: str, text: str, found: Evidence) -> None:
     """Notes what is Linux' own."""
     core_names = re.findall(rf"\b({'|'.join((*_FAST, *_FRUGAL))})\b", text)
-    if _LINUX.search(text) is None and not core_names and not label.startswith(("/proc", "/sys", "lscpu")):
+    if _LINUX.search(text) is None and not core_names and _LINUX_LABEL.search(label) is None:
         return
     if "Darwin" not in text:
         found.add("os", "Linux", label or "text", Rank.REPORT)
@@ -29,10 +32,15 @@ def read_linux(label: str, text: str, found: Evidence) -> None:
     found.add("memory_bytes", memory.get("MemTotal"), "/proc/meminfo", Rank.DRIVER)
     limit = text.strip()
     if label.endswith(("memory.max", "memory.limit_in_bytes")) and re.fullmatch(r"[0-9]{1,15}", limit):
-        found.add("memory_bytes", int(limit), "control group", Rank.KERNEL)
+        found.add("memory_limit_bytes", int(limit), "control group", Rank.KERNEL)
     if "SwapTotal" in memory and "SwapFree" in memory:
         found.add("swap_used_bytes", max(0, memory["SwapTotal"] - memory["SwapFree"]), "/proc/meminfo", Rank.KERNEL)
     found.add("memory_pressure", parsing.parse_pressure(text), "/proc/pressure/memory", Rank.KERNEL)
+    cpus = re.search(r"^\s*CPU(?:s|\(s\)):\s*([0-9]{1,4})\s*$", text, re.MULTILINE)
+    found.add("logical_cpus", int(cpus[1]) if cpus is not None else None, label or "text", Rank.REPORT)
+    # Docker's own kernel runs in virtual machines alone.
+    inside = "linuxkit" in text or re.search(r"^\s*Hypervisor vendor:\s*\S", text, re.MULTILINE) is not None
+    found.add("virtual", inside or None, label or "text", Rank.REPORT)
     _read_tree(text, found)
     _read_core_names(text, found)
     if re.search(r"\b(?:aarch64|arm64)\b", text) is not None or core_names:
@@ -45,12 +53,13 @@ def _read_cpuinfo(text: str, found: Evidence) -> None:
     cpu = parsing.parse_cpu_info(text)
     found.add("logical_cpus", cpu.logical_cpus, "/proc/cpuinfo", Rank.KERNEL)
     found.add("brand", cpu.name if cpu.logical_cpus is not None else None, "/proc/cpuinfo model name", Rank.KERNEL)
-    found.add("virtual", cpu.hypervisor, "/proc/cpuinfo flags", Rank.KERNEL)
+    found.add("virtual", cpu.hypervisor, "/proc/cpuinfo", Rank.KERNEL)
+    found.add("architecture", "x86_64" if cpu.x86_64 else None, "/proc/cpuinfo flags", Rank.KERNEL)
     if cpu.apple_parts and len(cpu.apple_parts) == cpu.logical_cpus:
         found.add("levels", parsing.to_apple_levels(cpu.apple_parts), "/proc/cpuinfo CPU part", Rank.KERNEL)
         soc = parsing.APPLE_PARTS.get(cpu.apple_parts[0])
-        # An Ultra has the Max's parts, and a Max the same names of cores as a Pro.
-        found.add("brand", name_of_soc(soc) if soc is not None else None, "/proc/cpuinfo CPU part", Rank.KERNEL, estimated=True)
+        brand = name_of_parts(soc, len(cpu.apple_parts)) if soc is not None else None
+        found.add("brand", brand, "/proc/cpuinfo CPU part", Rank.KERNEL, estimated=True)
         found.add("architecture", "arm64", "/proc/cpuinfo", Rank.KERNEL)
 
 

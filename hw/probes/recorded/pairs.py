@@ -127,7 +127,9 @@ _BRANDS: Final = frozenset(
         "_name",
     )
 )
-_MODELS: Final = frozenset(("machine_model", "mac_model", "model", "model_identifier", "hw_model", "model_id"))
+_SHORT_BRANDS: Final = frozenset(("chip", "chip_name", "chip_type", "soc"))
+"""What is named so is a chip, though its maker be left out: "M4 Pro"."""
+_MODELS: Final = frozenset(("machine_model", "modelcode", "mac_model", "model", "model_identifier", "hw_model", "model_id"))
 _GPU_CORES: Final = frozenset(("sppci_cores", "gpu_cores", "gpu-core-count", "gpu_core_count", "num_gpu_cores"))
 _MEMORY: Final = frozenset(("memory_size", "ram_total", "memory_total", "memsize", "total_memory_bytes", "memory_bytes"))
 _WORKING_SET: Final = frozenset(
@@ -142,7 +144,9 @@ _BUFFER: Final = frozenset(("max_buffer_length", "maxbufferlength"))
 _SWAP: Final = frozenset(("swap_usage", "swap_used", "swap_used_bytes"))
 _THERMAL: Final = frozenset(("thermal_pressure", "thermal_state", "thermalstate", "thermal_level", "thermal"))
 _LOW_POWER: Final = frozenset(("low_power_mode", "lowpowermode", "islowpowermodeenabled", "low_power"))
-_VERSIONS: Final = frozenset(("product_version", "productversion", "macos_version", "os_version", "macos"))
+_VERSIONS: Final = frozenset(
+    ("operatingsystemversion", "product_version", "productversion", "macos_version", "os_version", "macos")
+)
 
 
 def read_pairs(pairs: Sequence[Pair], found: Evidence, source: str) -> None:
@@ -160,7 +164,8 @@ def _read_names(pair: Pair, found: Evidence, source: str) -> None:
     if not isinstance(value, str):
         return
     if name in _BRANDS:
-        found.add("brand", to_brand(value), source, Rank.REPORT)
+        short = name in _SHORT_BRANDS and not value.startswith("Apple ")
+        found.add("brand", to_brand(f"Apple {value}" if short else value), source, Rank.REPORT)
         found.add("virtual", value.startswith("Apple Paravirtual") or None, source, Rank.DRIVER)
     elif name == "cpu_type":
         found.add("brand", value if "Intel" in value else to_brand(value), source, Rank.TOOL)
@@ -169,6 +174,8 @@ def _read_names(pair: Pair, found: Evidence, source: str) -> None:
         found.add("model_name", value, source, Rank.REPORT)
     elif name == "physical_memory":
         found.add("memory_bytes", parse_memory(value), source, Rank.REPORT)
+    elif name == "platform_cpu_htt":
+        found.add("two_threads", value == "htt_enabled" or None, source, Rank.REPORT)
     elif name == "spmemorydatatype":
         found.add("memory_bytes", parse_memory(value), source, Rank.TOOL)
     if name in _MODELS and is_model(value):
@@ -176,9 +183,11 @@ def _read_names(pair: Pair, found: Evidence, source: str) -> None:
         found.add("virtual", is_virtual_model(value) or None, source, Rank.REPORT)
     if name in _VERSIONS:
         version = _MACOS.search(value)
-        found.add("macos", to_version(version[1] if version is not None else value), source, Rank.REPORT)
+        found.add("macos", to_version(version[1] if version is not None else value.partition(" (")[0]), source, Rank.REPORT)
     if name in _THERMAL:
         found.add("thermal_level", THERMAL_WORDS.get(value.lower()), source, Rank.TOOL, changes=True)
+    if name == "translated" and value.lower() in {"true", "1"}:
+        found.add("rosetta", True, source, Rank.TOOL)
     if name in _LOW_POWER:
         flag = {"yes": True, "no": False, "1": True, "0": False}.get(value.lower())
         found.add(_power_name(pair.above), flag, source, Rank.REPORT)
@@ -246,6 +255,7 @@ _LOADS: Final = {
     "all_power": ("chip_power_w", 1.0),
     "device utilization %": ("gpu_percent", 1.0),
     "mem_free_pct": ("free_percent", 1.0),
+    "sppower_battery_state_of_charge": ("battery_percent", 1.0),
 }
 
 

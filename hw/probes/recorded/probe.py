@@ -12,10 +12,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 from unicodedata import normalize
 
-from ...chips import level_names, memory_sizes, name_of_soc, parse_brand
+from ...chips import is_part_of_count, level_names, memory_sizes, name_of_soc, parse_brand
 from ...macs import CHIP_BY_MODEL, is_fanless_by_name
 from ...profile import CapabilityProfile, CpuLevel, Reading
 from ...sample import MemoryPressure, Sample
@@ -86,13 +86,16 @@ def to_profile(found: Evidence) -> CapabilityProfile:
     """Concludes what the machine is; facts from the table of chips are the detector's to add."""
     model = found.text("model")
     chip = _chip(found, model)
+    virtual = found.flag("virtual")
+    is_virtual = virtual is not None and virtual.value
     levels = _levels(found, chip)
     apple = chip is not None and parse_brand(chip.value) is not None
     architecture = _architecture(found, apple=apple)
     logical = _logical_cpus(found, levels, architecture)
-    virtual = found.flag("virtual")
+    if not is_virtual:
+        logical = _whole(logical, chip, "cpu_cores")
     limit = found.integer("working_set_bytes")
-    memory = found.integer("memory_bytes") or _memory_by_limit(chip, limit)
+    memory = _memory(found) or _memory_by_limit(chip, limit)
     return CapabilityProfile(
         host="recording",
         system=_system(found),
@@ -104,7 +107,7 @@ def to_profile(found: Evidence) -> CapabilityProfile:
         cpu_levels_estimated=levels is not None and levels.estimated,
         logical_cpus=logical,
         usable_cpus=logical,
-        gpu_cores=found.integer("gpu_cores") if virtual is None or not virtual.value else None,
+        gpu_cores=_whole(found.integer("gpu_cores"), chip, "gpu_cores") if not is_virtual else None,
         memory_bytes=memory,
         working_set_bytes=limit,
         max_buffer_bytes=found.integer("max_buffer_bytes"),
@@ -116,7 +119,7 @@ def to_profile(found: Evidence) -> CapabilityProfile:
 
 def to_sample(found: Evidence, at_s: float) -> Sample:
     """Concludes how hard the machine worked."""
-    memory, used = found.integer("memory_bytes"), found.integer("memory_used_bytes")
+    memory, used = _memory(found), found.integer("memory_used_bytes")
     readings: dict[str, Reading[Any] | None] = {
         "gpu_percent": found.number("gpu_percent"),
         "gpu_mhz": found.number("gpu_mhz"),
@@ -164,9 +167,10 @@ def _chip(found: Evidence, model: Reading[str] | None) -> Reading[str] | None:
     read, disguise = found.text("brand"), found.text("disguise")
     if read is None or (disguise is not None and read.value == disguise.value):
         read = disguise or read
-    if read is not None and parse_brand(read.value) is not None:
-        return read
     listed = CHIP_BY_MODEL.get(model.value) if model is not None else None
+    # A name that ends before the tier that the model has was cut.
+    if read is not None and parse_brand(read.value) is not None and not (listed or "").startswith(f"{read.value} "):
+        return read
     if listed is not None and (read is None or read.value.startswith(("VirtualApple", "Apple"))):
         return Reading(listed, "table of models", estimated=read is not None)
     soc = found.text("soc")
@@ -209,6 +213,14 @@ def _logical_cpus(
     return Reading(total, levels.source) if levels is not None else None
 
 
+def _whole(
+    count: Reading[int] | None, chip: Reading[str] | None, what: Literal["cpu_cores", "gpu_cores"]
+) -> Reading[int] | None:
+    """Passes a count over that lost its last digits; a virtual machine may have any."""
+    cut = count is not None and chip is not None and is_part_of_count(chip.value, what, count.value)
+    return None if cut else count
+
+
 def _architecture(found: Evidence, *, apple: bool) -> str | None:
     read = found.text("architecture")
     rosetta = found.flag("rosetta")
@@ -234,6 +246,12 @@ def _fanless(found: Evidence, architecture: str | None, virtual: Reading[bool] |
     apple = None if architecture is None else architecture == "arm64"
     listed = is_fanless_by_name(name.value, apple_silicon=apple)
     return Reading(listed, name.source) if listed is not None else None
+
+
+def _memory(found: Evidence) -> Reading[int] | None:
+    """Takes what the machine has, or the less that a control group leaves of it."""
+    sizes = (found.integer("memory_bytes"), found.integer("memory_limit_bytes"))
+    return min((size for size in sizes if size is not None), key=lambda size: size.value, default=None)
 
 
 def _memory_by_limit(chip: Reading[str] | None, limit: Reading[int] | None) -> Reading[int] | None:

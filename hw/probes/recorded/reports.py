@@ -18,7 +18,7 @@ _CORE_WORDS: Final = re.compile(
     r"core|kern|c(?:œ|oe)ur|núcleo|nucle|コア|核|코어|ядер|ядра|rdzen|kjern|kärn|ydin|jader|mag|çekirdek|πυρήν", re.IGNORECASE
 )
 _MEMORY_WORDS: Final = re.compile(
-    r"memor|speicher|mémoire|arbeitsspeicher|メモリ|内存|記憶體|메모리|geheugen|minne|память|pamięć|hukommelse|muisti|bellek|μνήμη|ram",
+    r"memor|speicher|mémoire|memór|arbeitsspeicher|メモリ|内存|記憶體|메모리|geheugen|minne|память|pamięć|hukommelse|muisti|bellek|μνήμη|ram",
     re.IGNORECASE,
 )
 _NO_MEMORY: Final = re.compile(r"vram|cache|speed|type|slot|upgrade|manufacturer", re.IGNORECASE)
@@ -27,6 +27,11 @@ _SYSTEM: Final = re.compile(r"macOS (?:[A-Z][a-z]+ ){0,2}([0-9]{1,2}(?:\.[0-9]{1
 _INTEL: Final = re.compile(r"(?:[A-Z][a-z]+-Core |[0-9]{1,2}-Core )?Intel (?:Core|Xeon)[ \w()-]{0,30}")
 _ENABLED: Final = frozenset(
     {"Enabled", "Aktiviert", "Activé", "Activée", "Activado", "Activada", "Attivata", "有効", "已启用", "Включено"}
+)
+_ROW: Final = re.compile(r"\s*\|\s*([^|]{1,60}?)\s*\|\s*([^|]{1,120}?)\s*\|\s*")
+_COMPUTER: Final = re.compile(
+    r"(MacBook(?: Air| Pro| Neo)?|Mac mini|Mac Studio|Mac Pro|iMac(?: Pro)?)"
+    r"(?: \((?:[^()]{0,60}, )?(?:20[0-9]{2}|(Mac[A-Za-z]*[0-9]{1,3},[0-9]{1,3}))\))?"
 )
 _UNKEYED: Final = re.compile(r"Chipset Model:?\s+(Apple [AM][0-9]{1,3}(?: (?:Pro|Max|Ultra))?)\b")
 _UNKEYED_CORES: Final = re.compile(r"Total Number of Cores:?\s+([0-9]{1,4})\b(?!\s*\()")
@@ -71,7 +76,7 @@ def read_report(label: str, text: str, found: Evidence) -> None:
 
 def _blocks(text: str) -> Iterator[_Block]:
     block = _Block("")
-    for line in text.splitlines():
+    for line in map(_without_markup, text.splitlines()):
         if re.fullmatch(r"\S[^:]{0,40}:\s*", line):
             if block.text:
                 yield block
@@ -80,8 +85,17 @@ def _blocks(text: str) -> Iterator[_Block]:
         block.text.append(line)
         # Somebody may have put the lines into one: "Model Identifier: Mac17,6; Chip: Apple M5 Max; …".
         matches = (_LINE.fullmatch(part) for part in line.split("; "))
-        block.lines += [(match[1].rsplit(":", 1)[-1].strip(), match[2]) for match in matches if match is not None]
+        named = [(match[1].rsplit(":", 1)[-1].strip(), match[2]) for match in matches if match is not None]
+        # What sysctl prints is read elsewhere, and more strictly.
+        block.lines += [(name, value) for name, value in named if re.fullmatch(r"[a-z]+(?:\.\w+)+", name) is None]
     yield block
+
+
+def _without_markup(line: str) -> str:
+    """Makes a plain line of one of a table, or of a list, in Markdown: "| **Chip** | Apple M4 |"."""
+    cells = _ROW.fullmatch(line)
+    plain = f"{cells[1]}: {cells[2]}" if cells is not None else line
+    return re.sub(r"^(\s*)[-*]\s+|[*`]", r"\1", plain)
 
 
 def _read_identity(lines: Sequence[tuple[str, str]], found: Evidence) -> None:
@@ -96,9 +110,11 @@ def _read_identity(lines: Sequence[tuple[str, str]], found: Evidence) -> None:
             found.add("virtual", is_virtual_model(value) or None, SOURCE, Rank.REPORT)
             # macOS runs in VMware's machines on Intel's processors alone.
             found.add("architecture", "x86_64" if value.startswith("VMware") else None, SOURCE, Rank.TOOL)
-        if re.fullmatch(r"(?:MacBook(?: Air| Pro| Neo)?|Mac mini|Mac Studio|Mac Pro|iMac(?: Pro)?)", value):
-            found.add("model_name", value, SOURCE, Rank.REPORT)
-        version = _SYSTEM.fullmatch(value)
+        computer = _COMPUTER.fullmatch(value)
+        if computer is not None:
+            found.add("model_name", computer[1], SOURCE, Rank.REPORT)
+            found.add("model", computer[2], SOURCE, Rank.TOOL)
+        version = _SYSTEM.fullmatch(f"macOS {value}" if name == "macOS" else value)
         found.add("macos", to_version(version[1]) if version is not None else None, SOURCE, Rank.REPORT)
         if _INTEL.fullmatch(value) is not None:
             found.add("brand", value, SOURCE, Rank.TOOL)

@@ -10,7 +10,13 @@ from unicodedata import normalize
 
 _LONGEST: Final = 2_000_000
 """Of a text, in characters; what follows is not read."""
-_PROMPT: Final = re.compile(r"^(?:[^\s$%]{1,60}(?: [^\s$%]{1,60}){0,2} ?)?[$%] (\S[^\n]{0,300})$", re.MULTILINE)
+_PROMPT: Final = re.compile(
+    r"^(?:(?:[^\s$%]{1,60}(?: [^\s$%]{1,60}){0,2} ?)?[$%]|❯"
+    r"|➜ {1,2}\S{1,60}(?: git:\([^()\n]{1,60}\))?(?: ✗)?) (\S[^\n]{0,300})$",
+    re.MULTILINE,
+)
+_WIDE_SPACE: Final = re.compile(r"[^\S\n]{64,}")
+_EMPTY_LINES: Final = re.compile(r"(?:[^\S\n]{0,64}\n){4,}")
 _MOST_COMMANDS: Final = 200
 
 
@@ -53,4 +59,6 @@ def to_text(value: object) -> str:
         text = ""
     else:
         text = json.dumps(value, ensure_ascii=False)
-    return normalize("NFKC", text[:_LONGEST].replace("\r\n", "\n").replace("\r", "\n"))
+    text = normalize("NFKC", text[:_LONGEST].replace("\r\n", "\n").replace("\r", "\n"))
+    # Emptiness tells nothing, and what searches for something behind it takes its square in time.
+    return _EMPTY_LINES.sub("\n\n", _WIDE_SPACE.sub(" " * 64, text))

@@ -29,10 +29,12 @@ def read_tools(label: str, text: str, found: Evidence) -> None:
     _read_memory(label, text, found)
     _read_power_source(label, text, found)
     _read_powermetrics(text, found)
-    _read_metal(text, found)
+    _read_metal(label, text, found)
     _read_version(label, text, found)
+    _read_translation(text, found)
     _read_kernel(label, text, found)
     _read_monitors(text, found)
+    _read_smctemp(label, text, found)
     _read_summaries(label, text, found)
     _read_thermal(label, text, found)
 
@@ -91,7 +93,7 @@ def _read_powermetrics(text: str, found: Evidence) -> None:
     found.add("gpu_power_w", gpu / 1000 if gpu else None, "powermetrics", Rank.REPORT, changes=True)
 
 
-def _read_metal(text: str, found: Evidence) -> None:
+def _read_metal(label: str, text: str, found: Evidence) -> None:
     """Notes what ggml and Metal say of the GPU: its name, and the most it may hold.
 
     Its first builds printed MiB under the name of MB, with one space before the sign.
@@ -102,8 +104,13 @@ def _read_metal(text: str, found: Evidence) -> None:
     limit = re.search(r"recommendedMaxWorkingSetSize(\s*)[=:]\s*([0-9]{1,15}(?:\.[0-9]{1,4})?)(?:\s*(MiB|MB|GB))?", text)
     if limit is not None:
         found.add("working_set_bytes", _limit_bytes(text, *limit.groups()), "Metal", Rank.DRIVER)
+    torch = re.search(r"recommended_max_memory(?:\(\))?\W{1,4}([0-9]{9,15})\b", f"{label}: {text}")
+    found.add("working_set_bytes", int(torch[1]) if torch is not None else None, "Metal", Rank.DRIVER)
     cores = re.search(
-        r"GPU (?:core count|cores)\s*[:=]\s*([0-9]{1,4})\b|\bGPU:\s*([0-9]{1,4})[ -]cores?\b", text, re.IGNORECASE
+        r"GPU (?:core count|cores)\s*[:=]\s*([0-9]{1,4})\b"
+        r"|\bGPU(?::| \|)\s*(?:(?:Integrated )?Apple [AM][0-9]{1,3}(?: [A-Z][a-z]+)?(?:,| -) )?([0-9]{1,4})[ -]cores?\b",
+        text,
+        re.IGNORECASE,
     )
     found.add("gpu_cores", int(cores[1] or cores[2]) if cores is not None else None, "a tool", Rank.TOOL)
 
@@ -117,11 +124,21 @@ def _limit_bytes(text: str, spaces: str, number: str, unit: str | None) -> int |
 
 
 def _read_version(label: str, text: str, found: Evidence) -> None:
-    stated = re.search(r"^ProductVersion:\s*([0-9.]+)\s*$", text, re.MULTILINE)
+    stated = re.search(r"^[ \t]{0,16}ProductVersion:\s*([0-9.]+)\s*(?:BuildVersion:|$)", text, re.MULTILINE)
     if stated is not None:
         found.add("macos", to_version(stated[1]), "sw_vers", Rank.KERNEL)
     elif "productVersion" in label:
         found.add("macos", to_version(text), "sw_vers", Rank.KERNEL)
+    platform = re.search(r"\bmacOS-([0-9]{1,2}(?:\.[0-9]{1,3}){1,2})-(arm64|x86_64)\b", text)
+    if platform is not None:
+        # A translated Python calls itself x86_64.
+        found.add("macos", to_version(platform[1]), "Python's platform", Rank.TOOL)
+        found.add("architecture", platform[2], "Python's platform", Rank.TOOL)
+
+
+def _read_translation(text: str, found: Evidence) -> None:
+    """Notes the processor that a translated program believes in, whoever printed it."""
+    found.add("rosetta", re.search(r"\bVirtualApple @ [0-9]", text) is not None or None, "name of the processor", Rank.TOOL)
 
 
 def _read_kernel(label: str, text: str, found: Evidence) -> None:
@@ -139,8 +156,12 @@ def _read_kernel(label: str, text: str, found: Evidence) -> None:
 
 def _read_monitors(text: str, found: Evidence) -> None:
     """Notes the line that SiliconScope's `sscope` prints, and kinds of cores as "6 Super + 12 Performance"."""
-    line = re.search(r"\b[1-9][0-9]{0,2} (?:Super|Performance)(?: \+ [1-9][0-9]{0,2} (?:Performance|Efficiency)\b){1,2}", text)
-    pairs = [part.split(" ") for part in line[0].split(" + ")] if line is not None else []
+    line = re.search(
+        r"\b[1-9][0-9]{0,2} (?:Super|Performance)"
+        r"(?:(?:,| \+|,? and) [1-9][0-9]{0,2} (?:Performance|Efficiency)\b){1,2}(?!,| and| \+)",
+        text,
+    )
+    pairs = re.findall(r"([0-9]+) ([A-Z][a-z]+)", line[0]) if line is not None else []
     found.add("level_pairs", tuple(CpuLevel(name, int(count)) for count, name in pairs), "a monitor", Rank.TOOL)
     memory = re.search(r"\bMEM [0-9.]{1,8}/([0-9]{1,5}) GB\b", text)
     found.add("memory_bytes", int(memory[1]) << 30 if memory is not None else None, "a monitor", Rank.TOOL)
@@ -155,15 +176,29 @@ def _read_monitors(text: str, found: Evidence) -> None:
     found.add("temperature_c", hottest(hot), "SMC", Rank.TOOL)
 
 
+def _read_smctemp(label: str, text: str, found: Evidence) -> None:
+    """Notes the one number that `smctemp -c` or `-g` prints."""
+    sensor = re.search(r"\bsmctemp -([cg])\b", label)
+    value = re.match(r"\s*([0-9]{1,3}\.[0-9]{1,2})\s*(?:\n|$)", text)
+    if sensor is not None and value is not None:
+        found.add("cpu_temp_avg" if sensor[1] == "c" else "gpu_temp_avg", float(value[1]), "smctemp", Rank.TOOL)
+
+
 def _read_summaries(label: str, text: str, found: Evidence) -> None:
     """Notes what fastfetch and its like, hostinfo, psutil and nproc print."""
     for what, fact in (("GPU", "gpu_cores"), ("CPU", "cpu_cores")):
         cores = re.search(
-            rf"^\W*{what}[^:\n]{{0,12}}:\s*Apple [AM][0-9]{{1,3}}(?: (?:Pro|Max|Ultra))? \(([0-9]{{1,4}})\)", text, re.MULTILINE
+            rf"^[^\w\n]{{0,12}}{what}[^:\n]{{0,12}}:\s*Apple [AM][0-9]{{1,3}}(?: (?:Pro|Max|Ultra))? \(([0-9]{{1,4}})\)",
+            text,
+            re.MULTILINE,
         )
         found.add(fact, int(cores[1]) if cores is not None else None, "a summary", Rank.TOOL)
-    memory = re.search(r"^\W*Memory:\s*[0-9.]{1,8}\s*[GM]iB / ([0-9]{1,5})(?:\.00)?\s*GiB", text, re.MULTILINE)
-    found.add("memory_bytes", int(memory[1]) << 30 if memory is not None else None, "a summary", Rank.TOOL)
+    memory = re.search(r"^[^\w\n]{0,12}Memory:\s*[0-9.]{1,8}\s*[GM]iB / ([0-9]{1,7})(?:\.00)?\s*([GM])iB", text, re.MULTILINE)
+    size = int(memory[1]) << (30 if memory[2] == "G" else 20) if memory is not None else None
+    found.add("memory_bytes", size, "a summary", Rank.TOOL)
+    used = re.search(r"^[^\w\n]{0,12}Swap:\s*([0-9]{1,4}(?:\.[0-9]{1,2})?)\s*([GM])iB / ", text, re.MULTILINE)
+    swapped = round(float(used[1]) * (1 << (30 if used[2] == "G" else 20))) if used is not None else None
+    found.add("swap_used_bytes", swapped, "a summary", Rank.TOOL)
     primary = re.search(r"Primary memory available: ([0-9]{1,5})\.00 gigabytes", text)
     found.add("memory_bytes", int(primary[1]) << 30 if primary is not None else None, "hostinfo", Rank.REPORT)
     logical = re.search(r"([0-9]{1,4}) processors are logically available", text)
@@ -172,6 +207,10 @@ def _read_summaries(label: str, text: str, found: Evidence) -> None:
     found.add("memory_bytes", to_memory(int(total[1])) if total is not None else None, "psutil", Rank.DRIVER)
     swap = re.search(r"\bsswap\(total=[0-9]{1,15}, used=([0-9]{1,15}),", text)
     found.add("swap_used_bytes", int(swap[1]) if swap is not None else None, "psutil", Rank.TOOL)
+    battery = re.search(r"\bsbattery\(percent=([0-9]{1,3})(?:\.[0-9]+)?, .{0,80}power_plugged=(True|False)", text)
+    if battery is not None:
+        found.add("battery_percent", float(battery[1]), "psutil", Rank.TOOL)
+        found.add("on_battery", battery[2] == "False", "psutil", Rank.TOOL)
     if re.search(r"\bnproc\b|_NPROCESSORS_ONLN|os\.cpu_count", label) and re.fullmatch(r"[0-9]{1,4}", text.strip()):
         found.add("logical_cpus", int(text), label, Rank.REPORT)
 

@@ -13,6 +13,7 @@ _MODEL: Final = re.compile(
     r"(?:Mac|MacBook|MacBookPro|MacBookAir|Macmini|MacPro|iMac|iMacPro|VirtualMac|VMware|Parallels|ADP)[0-9]{1,3},[0-9]{1,3}"
 )
 _MEMORY: Final = re.compile(r"([0-9]{1,6}(?:[.,][0-9]{1,2})?)\s*(?:(G)(?:B|iB|o|t|b|Б)?|ГБ|(T)(?:B|iB|o|t|b)?|ТБ)")
+_UNIFIED: Final = re.compile(r" unified(?: memory)?(?: \([^()]{0,60}\))?$")
 _CORES: Final = re.compile(r"([0-9]{1,4})\s*\(([^()]{1,200})\)")
 _SPEED_STEMS: Final = (
     ("Super", ("super", "スーパー", "超级", "超級", "슈퍼", "супер")),
@@ -59,12 +60,17 @@ def to_brand(text: str) -> str | None:
     name = " ".join(text.split())
     if parse_brand(name) is not None and not is_cut_brand(name):
         return name
-    return name if re.fullmatch(r"(?:Genuine )?Intel\(R\) .{3,80}", name) else None
+    return name if re.fullmatch(r"(?:Genuine )?Intel\(R\) .{3,80}", name) and not is_cut_brand(name) else None
 
 
 def is_cut_brand(text: str) -> bool:
     """Tells whether a chip's name ends in the middle, as "Appl" or "Apple M1 P"."""
-    if "Apple".startswith(text) or re.fullmatch(r"Apple [A-Z]", text) is not None:
+    if (
+        "VirtualApple".startswith(text)
+        or "Apple".startswith(text)
+        or text.endswith((" @", " CPU", "(R)", "(TM)"))
+        or re.fullmatch(r"Apple [A-Z]", text) is not None
+    ):
         return True
     word = re.fullmatch(r"Apple [AM][0-9]{1,3} ([A-Za-z]{1,4})", text)
     return word is not None and any(tier.startswith(word[1]) and tier != word[1] for tier in ("Pro", "Max", "Ultra"))
@@ -88,7 +94,11 @@ def find_model(text: str) -> str | None:
 
 def parse_memory(text: str) -> int | None:
     """Reads a size such as "16 GB", "16 Go" or "1 TB": powers of 1024, as system_profiler counts memory."""
-    match = _MEMORY.fullmatch(text.strip())
+    plain = _UNIFIED.sub("", text.strip())
+    exact = re.fullmatch(r"([0-9]{1,3}(?:,[0-9]{3}){2,4}) bytes", plain)
+    if exact is not None:
+        return to_memory(int(exact[1].replace(",", "")))
+    match = _MEMORY.fullmatch(plain)
     if match is None:
         return None
     size = float(match[1].replace(",", ".")) * (GIB * 1024 if match[3] or "Т" in text else GIB)

@@ -118,14 +118,17 @@ class Conversation:
             constraint: what form the answer's text must have.
             split: whether reasoning and calls are told apart in the answer.
         """
-        tools = () if prompt.tool_mode == "none" else prompt.tools
+        # Where calls can be kept from coming, tools are described all the same: the prompt begins as the turns before it, and
+        # what was computed for them is found.
+        tools = prompt.tools if prompt.tool_mode != "none" or self.family.triggers() else ()
         segments = self._render_somehow(prompt, tools)
         end = "".join(segment.text for segment in segments[-8:])[-_END_CHARACTERS:]
         thinks = self.thinks and prompt.thinking.enabled is not False
         forms, needs_form = choose_forms(self.family, prompt, tools, constraint, thinks=thinks, end=end)
         parser = None
-        if split and (tools or self.thinks):
-            parser = self.arguments.listen(self.family.open_parser(tools, rendered_end=end))
+        read = () if prompt.tool_mode == "none" else tools
+        if split and (read or self.thinks):
+            parser = self.arguments.listen(self.family.open_parser(read, rendered_end=end))
         return Written(
             segments,
             parser,

@@ -30,7 +30,10 @@ def choose_forms(
         thinks: whether a thought may stand before all else.
         end: how the written prompt ends.
     """
-    tools = [tool for tool in tools if not prompt.tool_names or tool.name in prompt.tool_names]
+    triggers = family.triggers()
+    if prompt.tool_mode == "none" and constraint is None:
+        return ((Constraint("without", triggers=triggers, param=TOOL_PARAM),) if tools and triggers else ()), False
+    tools = [tool for tool in tools if _may_call(prompt, tool)]
     if tools and prompt.tool_mode == "required":
         # Who names one function wants one call of it.
         parallel = prompt.parallel_calls and len(prompt.tool_names) != 1
@@ -39,10 +42,14 @@ def choose_forms(
     if constraint is not None:
         alone = _text_form(family, constraint, thinks=thinks, end=end)
         return (*_calls_or_form(family, prompt, tools, constraint, thinks=thinks, end=end), alone), True
-    triggers = family.triggers()
     if not tools or not triggers:
         return (), False
     return (Constraint("lark", family.call_grammar(tools), triggers=triggers, param=TOOL_PARAM),), False
+
+
+def _may_call(prompt: ChatPrompt, tool: Tool) -> bool:
+    """Whether a tool that was offered may be called."""
+    return prompt.tool_mode != "none" and (not prompt.tool_names or tool.name in prompt.tool_names)
 
 
 def _calls_or_form(

@@ -50,6 +50,8 @@ def to_grammar(constraint: Constraint, controls: Mapping[str, int]) -> str:
         case "regex":
             _check_text(constraint.text, MAX_LENGTH)
             return LLMatcher.grammar_from_regex(constraint.text)
+        case "without":
+            raise NotHeld("it is held without a grammar")
 
 
 def _json_grammar(schema: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .matcher import FormMatcher, Matcher
+from .matcher import ConstraintFailed, FormMatcher, Matcher
 
 if TYPE_CHECKING:
     import llguidance
@@ -23,15 +23,14 @@ class PieceIndex:
         self._sorted: list[int] = []
         """Ordered by piece; empty until it is needed."""
 
-    def longer_than(self, begin: bytes) -> list[int]:
-        """Finds the tokens that begin so and go on."""
+    def beginning_with(self, begin: bytes) -> list[int]:
+        """Finds the tokens that begin so."""
         if not self._sorted:
             self._sorted = sorted(range(len(self.pieces)), key=self.pieces.__getitem__)
         at = bisect_left(self._sorted, begin, key=self.pieces.__getitem__)
         found: list[int] = []
         while at < len(self._sorted) and self.pieces[self._sorted[at]].startswith(begin):
-            if len(self.pieces[self._sorted[at]]) > len(begin):
-                found.append(self._sorted[at])
+            found.append(self._sorted[at])
             at += 1
         return found
 
@@ -40,7 +39,7 @@ class Triggers:
     """The texts that end the freedom, for all answers with the same constraint.
 
     Args:
-        grammar: what is held behind one of them; it stays unused, each answer begins with a copy.
+        grammar: what is held behind one of them; it stays unused, each answer begins with a copy. None lets none of them come.
         texts: the triggers in UTF-8, none empty.
         repeats: whether the answer is free again behind it; else it must come once and be the last.
         index: the vocabulary.
@@ -50,7 +49,7 @@ class Triggers:
 
     def __init__(
         self,
-        grammar: llguidance.LLMatcher,
+        grammar: llguidance.LLMatcher | None,
         texts: tuple[bytes, ...],
         *,
         repeats: bool,
@@ -69,7 +68,9 @@ class Triggers:
         self._allowed: dict[bytes, NDArray[np.bool_] | None] = {}
 
     def open(self) -> FormMatcher:
-        """Makes a matcher for what stands behind a trigger."""
+        """Makes a matcher for what stands behind a trigger; raises ConstraintFailed where none may come."""
+        if self._grammar is None:
+            raise ConstraintFailed("the answer holds a text that may not come in it")
         return FormMatcher(self._grammar.deep_copy(), ends=self.ends, size=len(self._index.pieces))
 
     def write(self, tail: bytes, token: int) -> tuple[bytes, list[int] | None]:
@@ -86,8 +87,8 @@ class Triggers:
         """Tells which tokens may come: not those that complete a trigger and go on with what cannot follow it."""
         if tail not in self._allowed:
             endings = {text[at:] for text in self._texts for at in range(1, len(text)) if tail.endswith(text[:at])}
-            longer = (token for ending in endings for token in self._index.longer_than(ending))
-            denied = [token for token in {*self._whole, *longer} if not self._fits(tail + self._index.pieces[token])]
+            completing = (token for ending in endings for token in self._index.beginning_with(ending))
+            denied = [token for token in {*self._whole, *completing} if not self._fits(tail + self._index.pieces[token])]
             if not self.repeats:
                 denied.extend(self.ends)
             allowed = None
@@ -98,6 +99,8 @@ class Triggers:
         return self._allowed[tail]
 
     def _fits(self, text: bytes) -> bool:
+        if self._grammar is None:
+            return False
         rest = self._rest(text)
         tokens = self._tokenize(rest) if rest else []
         return self._grammar.validate_tokens(tokens) == len(tokens)

@@ -136,8 +136,8 @@ class _Source:
 def _prepare(constraint: Constraint, opened: _Opened) -> llguidance.LLMatcher | Triggers:
     if len(constraint.text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
         raise NotHeld(f"it is longer than {MAX_TEXT_BYTES // 1024} KiB")
-    grammar = _build(constraint, opened)
-    if not constraint.triggers:
+    grammar = None if constraint.kind == "without" else _build(constraint, opened)
+    if grammar is not None and not constraint.triggers:
         return grammar
     if len(constraint.triggers) > MAX_TRIGGERS or not all(constraint.triggers):
         raise NotHeld(f"it takes up to {MAX_TRIGGERS} triggers, none of them empty")

@@ -59,11 +59,14 @@ def test_rows_that_say_too_little_are_null(tmp_path):
         [],
         {"chip": "M4 Pro", "active_b": 8.03, "quant": "Q4_K_M", "engine": "llama.cpp", "tg": "fast"},
         {"chip": "M9 Max", "gpu": 40, "active_b": 8.03, "quant": "4bit", "engine": "a new one"},
+        {"chip": "Apple M4 Max 40-core", "active_b": 8.03, "quant": "UD-Q4_K_XL"},
+        {"chip": "m2 ultra", "active_b": 8.03, "quant": "int4", "gpu": 10**400},
+        {"chip": "M1 Max", "active_b": 8.03, "quant": "a name that says nothing"},
     ]
     path = tmp_path / "rows.json"
     path.write_text(json.dumps(rows))
     report = run_program(path)
-    assert [row["decode"] is None for row in report["rows"]] == [True] * 5 + [False] * 2
+    assert [row["decode"] is None for row in report["rows"]] == [True] * 5 + [False] * 4 + [True]
     assert report["decode"] == {"rows": 0, "median": None, "p90": None, "max": None}
     # An 8B model of 4 bits on 273 GB/s cannot be faster than its weights are read.
     assert 30 < report["rows"][5]["decode"] < 273 / 4.8

@@ -11,7 +11,7 @@ from impetus.runtime.models.hub import Hub
 from impetus.runtime.models.offer import HubFile
 from impetus.runtime.models.recommended import read_list
 from impetus.runtime.tuning.recommend import Recommendation, to_profile
-from impetus.runtime.tuning.recommend_search import choose_offer, recommend_search
+from impetus.runtime.tuning.recommend_search import choose_offer, recommend_found, recommend_search
 
 M1_8 = to_profile("Apple M1", 8)
 
@@ -70,3 +70,10 @@ async def test_what_a_search_finds_is_read_and_what_cannot_be_is_told(tmp_path):
         assert nothing.notes == ("the Hub finds nothing for 'no such thing'",)
     with pytest.raises(DownloadError):
         await recommend_search(Hub(endpoint=hub.url), M1_MAX, "tiny")
+
+
+async def test_before_the_machine_is_known_nothing_is_asked():
+    async with HubStandIn() as hub:
+        url = hub.url
+    found = await recommend_found(Hub(endpoint=url), None, "tiny")
+    assert (found.models, found.notes) == ([], ["this machine has not been looked at yet"])

@@ -11,6 +11,7 @@ from mac_profiles import LLAMA_8B, M1_MAX, M4
 from tiny_models import tiny_llama
 
 from impetus.hw.profile import CapabilityProfile
+from impetus.hw.sample import Sample
 from impetus.runtime.events import PrefixReport
 from impetus.runtime.journal import Journal, RequestRecord
 from impetus.runtime.models.model import Model, ModelStatus
@@ -51,6 +52,25 @@ def test_a_prediction_stands_until_enough_was_measured(tmp_path):
     (measured,) = speeds.add_to([STATUS])
     assert (measured.decode.tps, measured.decode.source) == (17.0, "measured")
     assert measured.prefill.source == "predicted"
+
+
+@pytest.mark.parametrize(
+    ("slowed", "share"), [({"thermal_level": "heavy"}, 0.65), ({"low_power_mode": True}, 0.7), ({"on_battery": True}, 1.0)]
+)
+def test_heat_and_low_power_mode_slow_predictions_down_while_they_last(tmp_path, slowed, share):
+    samples = [None]
+    book = SpeedBook(tmp_path / "speeds.sqlite")
+    speeds = KnownSpeeds(book, profile=lambda: M4, choose_engine=lambda _: "llama", sample=lambda: samples[-1])
+    (cool,) = speeds.add_to([STATUS])
+    samples.append(Sample(at_s=1.0, **slowed))
+    (hot,) = speeds.add_to([STATUS])
+    assert hot.decode.tps == pytest.approx(cool.decode.tps * share)
+    assert hot.prefill.high_tps == pytest.approx(cool.prefill.high_tps * share)
+    samples.append(Sample(at_s=2.0, thermal_level="nominal", low_power_mode=False))
+    assert speeds.add_to([STATUS]) == (cool,)
+    speeds.note(speeds.key(STATUS), Run(17.0, 100))
+    samples.append(Sample(at_s=3.0, **slowed))
+    assert speeds.add_to([STATUS])[0].decode.tps == 17.0
 
 
 def test_another_engine_or_chip_measures_for_itself(tmp_path):

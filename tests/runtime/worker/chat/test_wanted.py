@@ -11,6 +11,7 @@ from byte_vocabulary import open_vocabulary, takes
 from impetus.runtime.request import ChatPrompt, Constraint, Message, TextPart, Thinking, Tool
 from impetus.runtime.worker.chat.conversation import Conversation, Written
 from impetus.runtime.worker.chat.forms import open_form
+from impetus.runtime.worker.output.pieces import Text
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -152,3 +153,31 @@ def test_what_the_model_wrote_is_shown_again_however_the_client_sends_it_back() 
     call = ToolCall("c1", "look", json.dumps({"a": [2], "b": 1}))
     more = ChatPrompt((*prompt.messages, Message("assistant", tool_calls=(call,))), tools=(LOOK,))
     assert said in "".join(segment.text for segment in conversation.write(more).segments)
+
+
+@pytest.mark.parametrize(
+    ("source", "before"),
+    [(CHATML, ""), (THINKING, ""), (THINKING, "<think>hm</think>"), (SWITCHED, ""), (OPENED, "hm</think>")],
+)
+def test_tools_that_may_not_be_called_are_described_all_the_same(source: str, before: str) -> None:
+    none, auto = (write(source, tools=(LOOK,), tool_mode=mode) for mode in ("none", "auto"))
+    assert none.segments == auto.segments
+    assert none.segments != write(source).segments
+    assert held(none, None, f"{before}hello <tool> and {{}}")
+    assert not held(none, None, f"{before}{CALL}")
+    assert not held(none, None, f"{before}text, then {CALL}")
+    with_form = write(source, tools=(LOOK,), tool_mode="none", constraint=FORM)
+    assert held(with_form, FORM, before + ANSWER)
+    assert not held(with_form, FORM, before + CALL)
+
+
+def test_what_looks_like_a_call_is_text_where_none_may_come() -> None:
+    parser = write(THINKING, tools=(LOOK,), tool_mode="none").parser
+    assert parser is not None
+    assert "".join(piece.text for piece in (*parser.push(CALL), *parser.finish()) if isinstance(piece, Text)) == CALL
+
+
+def test_tools_are_left_out_where_calls_could_not_be_kept_from_coming() -> None:
+    llama = CHATML + '{# <|start_header_id|> "parameters" #}'
+    assert not Conversation(llama).family.triggers()
+    assert write(llama, tools=(LOOK,), tool_mode="none").segments == write(llama).segments

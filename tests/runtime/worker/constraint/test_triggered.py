@@ -141,3 +141,33 @@ def test_a_guess_behind_the_last_form_is_not_taken() -> None:
 def test_odd_triggers_are_refused(triggers: tuple[str, ...]) -> None:
     with pytest.raises(Refusal, match="trigger"):
         VOCABULARY.compile(form("regex", "a", triggers=triggers))
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("", True),
+        ("Just text, with < and <tool and <<tool_cal>.", True),
+        ("<tool_call>", False),
+        ("First <<tool_call>", False),
+        ("[CA[CALL]", False),
+        ("[CALLS] and [CALL", True),
+    ],
+)
+def test_a_text_may_be_kept_from_coming_at_all(text: str, fits: bool) -> None:
+    assert takes(VOCABULARY.compile(form("without", "", triggers=("<tool_call>", "[CALL]"))), text) is fits
+
+
+def test_a_text_that_may_not_come_is_refused_as_one_token_and_as_several() -> None:
+    matcher = VOCABULARY.compile(form("without", "", triggers=("<tool_call>", "[CALL]")))
+    pieces = [VOCABULARY.tokens.pieces[one] for one in range(len(VOCABULARY.tokens.pieces))]
+    whole = [one for one, piece in enumerate(pieces) if b"<tool_call>" in piece]
+    allowed = matcher.allowed()
+    assert whole
+    assert allowed is not None
+    assert not allowed[whole].any()
+    assert allowed.sum() == len(pieces) - len(whole)
+    write(matcher, b"[", b"C", b"A", b"L", b"L")
+    assert matcher.allowed_prefix([token(b"]")]) == 0
+    assert matcher.allowed_prefix([token(b"x"), token(b"]")]) == 2
+    assert not matcher.is_complete
