@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import onnxruntime as _onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
+from ...formats.onnx_tied import Tied, find_tied
 from ...frames import LoadOptions
 from .backend import LoadError
+from .onnx_trial import CPU
 
 onnxruntime = cast("Any", _onnxruntime)
 
@@ -24,16 +28,60 @@ def available_providers() -> list[str]:
     return list(onnxruntime.get_available_providers())
 
 
-def open_session(graph: Path, options: LoadOptions, providers: Sequence[str] = ("CPUExecutionProvider",)) -> Any:
+def open_session(graph: Path, options: LoadOptions, providers: Sequence[str] = (CPU,)) -> Any:
     """Loads a graph; raises LoadError."""
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.threads or 0
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
+    rows = None
+    if list(providers) == [CPU] and (tied := find_tied(graph)) is not None:
+        # The matrix is multiplied with as it lies there, not turned round into a copy first; all other constants are smaller.
+        settings.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(tied.size_bytes - 1))
+        rows = MappedRows.of(tied)
+        if rows is not None:
+            settings.add_initializer(tied.name, rows.value)
     try:
-        return onnxruntime.InferenceSession(str(graph), settings, providers=list(providers))
+        session = onnxruntime.InferenceSession(str(graph), settings, providers=list(providers))
     except Exception as error:  # its errors share no class
         raise LoadError(_explain(error, graph)) from error
+    if rows is not None:
+        rows.leave()
+        session.rows = rows  # which it takes, but does not keep
+    return session
+
+
+class MappedRows:
+    """A file's matrix in memory for as long as somebody looks at it, and no longer than the system likes."""
+
+    def __init__(self, tied: Tied, data: Path) -> None:
+        """Maps it.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it ends before the matrix does.
+        """
+        begin = tied.offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        skipped = tied.offset - begin
+        with data.open("rb") as file:
+            self._mapping = mmap.mmap(file.fileno(), skipped + tied.size_bytes, access=mmap.ACCESS_READ, offset=begin)
+        numbers = np.frombuffer(self._mapping, np.float32, math.prod(tied.shape), skipped).reshape(tied.shape)
+        self.value = onnxruntime.OrtValue.ortvalue_from_numpy(numbers)
+        """The same memory, as ONNX Runtime has it."""
+
+    @classmethod
+    def of(cls, tied: Tied) -> Self | None:
+        """Maps it; None where it lies in no file of its own, or that cannot be read, as ONNX Runtime will tell."""
+        if tied.data is None:
+            return None
+        try:
+            return cls(tied, tied.data)
+        except (OSError, ValueError):
+            return None
+
+    def leave(self) -> None:
+        """Lets go of what was read of it; rows that are looked up are read again, from the system's cache of the file."""
+        self._mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def _explain(error: Exception, graph: Path) -> str:
