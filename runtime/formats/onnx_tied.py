@@ -1,7 +1,7 @@
 """Finds in an ONNX graph the matrix that tokens are looked up in and, turned round, scored with.
 
-Models whose two matrices are tied come with one of them, and an operator that turns it. ONNX Runtime turns such a matrix when it
-loads the graph, into a copy that it lays out anew for its kernels, though its kernels take it as it is.
+Models whose two matrices are tied come with one of them, and an operator that turns it. ONNX Runtime turns such a matrix when
+it loads the graph, into a copy that it lays out anew for its kernels, though they take it as it is.
 
 Source: GraphProto, NodeProto and TensorProto in https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
@@ -27,6 +27,8 @@ _ATTRIBUTE_NAME, _ATTRIBUTE_GRAPH, _ATTRIBUTE_NUMBERS, _ATTRIBUTE_GRAPHS = 1, 6,
 _TENSOR_DIMENSION, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_ENTRY = 1, 2, 8, 13
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _SINGLE_PRECISION, _SINGLE_BYTES = 1, 4
+_HALVES = frozenset({10, 16})
+"""Kinds of 16 bits, which are widened beforehand where no kernel takes them."""
 _NUMBERS_A_STORED_ONE = 2
 """Two numbers of 4 bits are stored as one."""
 _NEVER_FOLDED = frozenset({"Gather", "GatherBlockQuantized", "Gemm", "MatMul", "MatMulNBits"})
@@ -79,7 +81,9 @@ class _Graph:
 
     def __init__(self, content: mmap.mmap) -> None:
         self._content = content
-        ((begin, end),) = ((first, last) for number, first, last in walk_message(content, 0, len(content)) if number == _MODEL_GRAPH)
+        ((begin, end),) = (
+            (first, last) for number, first, last in walk_message(content, 0, len(content)) if number == _MODEL_GRAPH
+        )
         self.tensors: list[_Tensor] = []
         self._nodes: list[tuple[int, int]] = []
         self._outputs: list[tuple[int, int]] = []
@@ -90,6 +94,11 @@ class _Graph:
                 self._nodes.append((first, last))
             elif number == _OUTPUT:
                 self._outputs.append((first, last))
+
+    @property
+    def largest_node_bytes(self) -> int:
+        """How long the longest node is, which may hold a constant."""
+        return max((last - first for first, last in self._nodes), default=0)
 
     def readers(self, name: str) -> list[_Node]:
         """Gives the nodes that take a value, and those in whose graphs it may be taken."""
@@ -152,14 +161,14 @@ class _Graph:
 
 
 def find_tied(graph: Path) -> Tied | None:
-    """Finds the one large matrix of a graph that is turned for a product, where nothing else of its size is computed beforehand.
+    """Finds the one large matrix of a graph that is turned for a product, where nothing else so large is computed beforehand.
 
     Args:
         graph: a ModelProto.
 
     Returns:
-        None where there is none, or several, where another constant of that size has to be computed when the graph is loaded (as
-        weights of 16 bits, which are widened), or where the file is damaged.
+        None where there is none, or several, where another constant of that size has to be computed when the graph is loaded
+        (as weights of 16 bits, which are widened), or where the file is damaged.
     """
     try:
         with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -173,10 +182,14 @@ def _find(graph: _Graph, folder: Path) -> Tied | None:
     if not matrices:
         return None
     least = min(math.prod(tensor.shape) for tensor in matrices) // _NUMBERS_A_STORED_ONE
+    if graph.largest_node_bytes >= least:
+        return None
     turned: list[_Tensor] = []
     for tensor in graph.tensors:
         if math.prod(tensor.shape) < least:
             continue
+        if tensor.kind in _HALVES:
+            return None
         for node in graph.readers(tensor.name):
             if tensor in matrices and _is_turned_for_a_product(graph, node):
                 turned.append(tensor)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal
 
+from ...formats.onnx_variants import model_folder
 from ...frames import LoadOptions
 from ...questions import Question
 from ...request import GenerateRequest
@@ -235,7 +236,7 @@ class SequenceBackend(Generic[S]):
 
     def _open(self, path: Path, options: LoadOptions, on_progress: Callable[[float], None]) -> tuple[Opened, FolderVocabulary]:
         """Loads the model, and its vocabulary beside it: a large one takes as long to read as a small model."""
-        folder = path if path.is_dir() else path.parent
+        folder = path if path.is_dir() else model_folder(path)
         if not (folder / "tokenizer.json").is_file():
             opened = self._runner.open(path, options, on_progress)
             return opened, FolderVocabulary(opened.folder, rows=opened.rows)
