@@ -41,8 +41,8 @@ class Tied:
 
     name: str
     shape: tuple[int, int]
-    data: Path | None
-    """The file beside the graph that holds its numbers; None where the graph itself does."""
+    data: Path
+    """The file beside the graph that holds its numbers."""
     offset: int
     """Where they begin in that file."""
 
@@ -58,12 +58,13 @@ class _Tensor:
     kind: int
     shape: tuple[int, ...]
     entries: tuple[tuple[int, int], ...]
-    """Where it is said in which file its numbers are; none where the graph holds them."""
+    """Where it is said in which file its numbers are; none where the graph itself holds them."""
 
     @property
     def is_matrix(self) -> bool:
         size_bytes = math.prod(self.shape) * _SINGLE_BYTES
-        return self.kind == _SINGLE_PRECISION and len(self.shape) == 2 and size_bytes >= LEAST_BYTES
+        is_large = size_bytes >= LEAST_BYTES
+        return is_large and self.kind == _SINGLE_PRECISION and len(self.shape) == 2 and bool(self.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +168,8 @@ def find_tied(graph: Path) -> Tied | None:
         graph: a ModelProto.
 
     Returns:
-        None where there is none, or several, where another constant of that size has to be computed when the graph is loaded
-        (as weights of 16 bits, which are widened), or where the file is damaged.
+        None where there is none, or several; where it lies in the graph itself; where another constant of that size has to be
+        computed when the graph is loaded (as weights of 16 bits, which are widened); or where the file is damaged.
     """
     try:
         with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -209,14 +210,13 @@ def _is_turned_for_a_product(graph: _Graph, node: _Node) -> bool:
             return False
 
 
-def _to_tied(tensor: _Tensor, graph: _Graph, folder: Path) -> Tied:
+def _to_tied(tensor: _Tensor, graph: _Graph, folder: Path) -> Tied | None:
     rows, width = tensor.shape
-    tied = Tied(tensor.name, (rows, width), None, 0)
     entries = graph.read_entries(tensor)
-    location, offset = entries.get("location", ""), int(entries.get("offset", 0))
+    location = entries.get("location", "")
+    tied = Tied(tensor.name, (rows, width), folder / location, int(entries.get("offset", 0)))
     # Where a location may lead to is what ONNX Runtime checks, for the other tensors of the file.
-    shared = any(graph.read_entries(other).get("location") == location for other in graph.tensors if other is not tensor)
+    is_shared = any(graph.read_entries(other).get("location") == location for other in graph.tensors if other is not tensor)
     is_beside = bool(location) and PurePath(location).name == location
-    if not shared or not is_beside or int(entries.get("length", 0)) != tied.size_bytes or offset % _SINGLE_BYTES:
-        return tied
-    return Tied(tensor.name, (rows, width), folder / location, offset)
+    is_whole = int(entries.get("length", 0)) == tied.size_bytes and tied.offset % _SINGLE_BYTES == 0
+    return tied if is_shared and is_beside and is_whole else None

@@ -7,7 +7,7 @@ import mmap
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime as _onnxruntime  # pyright: ignore[reportMissingTypeStubs]
@@ -20,6 +20,8 @@ from .onnx_trial import CPU
 onnxruntime = cast("Any", _onnxruntime)
 
 ENGINE = f"ONNX Runtime {version('onnxruntime')}"
+FOLD_LIMIT = "optimization.constant_folding_max_output_size_in_bytes"
+"""Larger constants are not computed when a graph is loaded."""
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -35,12 +37,10 @@ def open_session(graph: Path, options: LoadOptions, providers: Sequence[str] = (
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
     rows = None
-    if list(providers) == [CPU] and (tied := find_tied(graph)) is not None:
+    if list(providers) == [CPU] and (rows := map_rows(graph)) is not None:
         # The matrix is multiplied with as it lies there, not turned round into a copy first; all other constants are smaller.
-        settings.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(tied.size_bytes - 1))
-        rows = MappedRows.of(tied)
-        if rows is not None:
-            settings.add_initializer(tied.name, rows.value)
+        settings.add_session_config_entry(FOLD_LIMIT, str(rows.tied.size_bytes - 1))
+        settings.add_initializer(rows.tied.name, rows.value)
     try:
         session = onnxruntime.InferenceSession(str(graph), settings, providers=list(providers))
     except Exception as error:  # its errors share no class
@@ -51,33 +51,33 @@ def open_session(graph: Path, options: LoadOptions, providers: Sequence[str] = (
     return session
 
 
-class MappedRows:
-    """A file's matrix in memory for as long as somebody looks at it, and no longer than the system likes."""
+def map_rows(graph: Path) -> MappedRows | None:
+    """Maps the matrix that a graph looks tokens up in and scores them with; None where no file that can be read holds it."""
+    tied = find_tied(graph)
+    try:
+        return None if tied is None else MappedRows(tied)
+    except (OSError, ValueError):  # ONNX Runtime will say what is wrong with the file
+        return None
 
-    def __init__(self, tied: Tied, data: Path) -> None:
+
+class MappedRows:
+    """A file's matrix in memory, as far as somebody looks at it."""
+
+    def __init__(self, tied: Tied) -> None:
         """Maps it.
 
         Raises:
             OSError: the file cannot be read.
             ValueError: it ends before the matrix does.
         """
+        self.tied = tied
         begin = tied.offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
         skipped = tied.offset - begin
-        with data.open("rb") as file:
+        with tied.data.open("rb") as file:
             self._mapping = mmap.mmap(file.fileno(), skipped + tied.size_bytes, access=mmap.ACCESS_READ, offset=begin)
         numbers = np.frombuffer(self._mapping, np.float32, math.prod(tied.shape), skipped).reshape(tied.shape)
         self.value = onnxruntime.OrtValue.ortvalue_from_numpy(numbers)
         """The same memory, as ONNX Runtime has it."""
-
-    @classmethod
-    def of(cls, tied: Tied) -> Self | None:
-        """Maps it; None where it lies in no file of its own, or that cannot be read, as ONNX Runtime will tell."""
-        if tied.data is None:
-            return None
-        try:
-            return cls(tied, tied.data)
-        except (OSError, ValueError):
-            return None
 
     def leave(self) -> None:
         """Lets go of what was read of it; rows that are looked up are read again, from the system's cache of the file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tied_onnx import MATRIX, ROWS, TIED, WIDTH, save_graph
 from impetus.runtime.formats import onnx_tied
 from impetus.runtime.frames import LoadOptions
 from impetus.runtime.worker.backends import onnx_library
-from impetus.runtime.worker.backends.onnx_library import MappedRows, open_session
+from impetus.runtime.worker.backends.onnx_library import MappedRows, map_rows, open_session
 
 pytestmark = pytest.mark.engine
 
@@ -49,9 +50,8 @@ def operators(graph: Path) -> list[str]:
     return [node.op_type for node in onnx.load(graph, load_external_data=False).graph.node]
 
 
-@pytest.mark.parametrize("beside", [True, False])
-def test_a_tied_matrix_is_multiplied_with_as_it_lies_there(tmp_path: Path, loaded: Path, beside: bool) -> None:
-    graph = save_graph(tmp_path / "model.onnx", *TIED, beside=beside)
+def test_a_tied_matrix_is_multiplied_with_as_it_lies_there(tmp_path: Path, loaded: Path) -> None:
+    graph = save_graph(tmp_path / "model.onnx", *TIED)
     session = open_session(graph, LoadOptions(threads=1))
     assert operators(loaded) == ["Gather", "FusedMatMul"]
     assert max(math.prod(tensor.dims) for tensor in onnx.load(loaded).graph.initializer) == ROWS * WIDTH
@@ -67,17 +67,20 @@ def test_other_providers_get_the_graph_as_it_is(tmp_path: Path, loaded: Path) ->
     assert "FusedMatMul" not in operators(loaded)
 
 
-def test_rows_stay_in_memory_with_their_session_alone(tmp_path: Path) -> None:
-    graph = save_graph(tmp_path / "model.onnx", *TIED)
-    session = open_session(graph, LoadOptions(threads=1))
-    assert isinstance(session.rows, MappedRows)
-    found = onnx_tied.find_tied(graph)
-    assert found is not None
-    rows = MappedRows.of(found)
+def test_rows_are_there_again_after_they_were_left(tmp_path: Path) -> None:
+    rows = map_rows(save_graph(tmp_path / "model.onnx", *TIED))
     assert rows is not None
     before = rows.value.numpy().copy()
     rows.leave()
     assert (rows.value.numpy() == before).all()
+
+
+def test_a_session_keeps_its_rows(tmp_path: Path) -> None:
+    session = open_session(save_graph(tmp_path / "model.onnx", *TIED), LoadOptions(threads=1))
+    before = session.run(None, IDS)[0]
+    gc.collect()
+    assert isinstance(session.rows, MappedRows)
+    assert (session.run(None, IDS)[0] == before).all()
 
 
 def test_data_that_ends_too_early_is_told_by_onnx_runtime(tmp_path: Path) -> None:
