@@ -1,11 +1,13 @@
-"""Walks the outermost fields of a Protocol Buffers message without reading what is in them.
+"""Walks the fields of a Protocol Buffers message without reading what is in them.
 
 Source: https://protobuf.dev/programming-guides/encoding/
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
 
 MOST_FIELDS = 4_096
@@ -57,7 +59,49 @@ def read_beginning(path: Path) -> tuple[list[Field], int | None]:
     return fields, 0
 
 
+def walk_message(content: bytes | mmap, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Walks the fields of a message in memory.
+
+    Args:
+        content: holds it.
+        begin: where it begins.
+        end: where it ends.
+
+    Yields:
+        Of each field its number, and where its content begins and ends.
+
+    Raises:
+        ValueError: it is no message, or a field ends behind it.
+    """
+    at = begin
+    while at < end:
+        head = content[at : at + 20]
+        tag, after_tag = _varint(head, 0)
+        length, after = _varint(head, after_tag)
+        if tag is None or (kind := tag & 7) not in (_VARINT, _FIXED64, _LENGTH, _FIXED32):
+            raise ValueError(f"there is no field at {at}")
+        first = at + (after if kind == _LENGTH else after_tag)
+        at = first + {_FIXED64: 8, _FIXED32: 4, _LENGTH: length or 0}.get(kind, after - after_tag)
+        if at > end or (length is None and kind in (_VARINT, _LENGTH)):
+            raise ValueError(f"the field at {first} is not whole")
+        yield tag >> 3, first, at
+
+
+def read_numbers(content: bytes | mmap, begin: int, end: int) -> list[int]:
+    """Gives the numbers of variable length in a field's content: one, or several that are packed; raises ValueError."""
+    numbers: list[int] = []
+    while begin < end:
+        number, after = _varint(content[begin : min(begin + 10, end)], 0)
+        if number is None:
+            raise ValueError(f"there is no number at {begin}")
+        numbers.append(number)
+        begin += after
+    return numbers
+
+
 def _varint(head: bytes, at: int) -> tuple[int | None, int]:
+    if at < len(head) and head[at] < 0x80:
+        return head[at], at + 1
     value = 0
     for index in range(10):
         if at + index >= len(head):

@@ -44,6 +44,7 @@ class FolderVocabulary:
     def __init__(
         self, folder: Path, *, rows: int | None = None, tokenizer: Tokenizer | None = None, ends_texts: bool = False
     ) -> None:
+        self._folder = folder
         self._tokenizer = open_tokenizer(folder) if tokenizer is None else tokenizer
         self._settings = settings = read_json(folder / "tokenizer_config.json")
         config = read_json(folder / "config.json")
@@ -79,6 +80,10 @@ class FolderVocabulary:
         self.adds_bos = self.bos is not None and begun[:1] == [self.bos]
         self.adds_bos_to_chats = False
         """Templates of this layout write it themselves: whoever adds it where they do not gets other text."""
+
+    def limited(self, rows: int) -> FolderVocabulary:
+        """Gives the vocabulary of a model that gives so many scores for each place: this one, unless it has more tokens."""
+        return self if rows >= self.size else FolderVocabulary(self._folder, rows=rows, tokenizer=self._tokenizer)
 
     def tokenize(self, text: str, *, control: bool, whole: bool = False) -> list[int]:
         """Cuts text into tokens; see `Vocabulary.tokenize`."""

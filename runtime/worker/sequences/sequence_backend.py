@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal
 
-from tokenizers import Tokenizer
-
+from ...formats.onnx_variants import model_folder
 from ...frames import LoadOptions
 from ...questions import Question
 from ...request import GenerateRequest
@@ -29,7 +28,7 @@ from ..sampling.ranges import check_sampling
 from ..sampling.sampler import Sampler
 from ..slices import Slices
 from ..words import WordQuestion, answer_words
-from .folder_vocabulary import FolderVocabulary, open_tokenizer, read_template
+from .folder_vocabulary import FolderVocabulary, read_template
 from .opening import open_guesses, open_stores
 from .overlay import Overlay
 from .runner import Logits, Opened, Part, PromptRunner, Runner, S, Turn
@@ -41,6 +40,8 @@ ALONE_S = 0.5
 """How long a step of a prompt may take that nobody waits beside: within that a cancelled one ends."""
 FIRST_CHUNK_TOKENS = 64
 """So many of the first prompt's tokens are computed before it is known how fast that goes."""
+HEAD_START_S = 0.06
+"""So long an engine loads alone before the vocabulary is read beside it."""
 SAVE_FOR_S = 0.002
 REST_FOR_S = 0.01
 
@@ -88,8 +89,8 @@ class SequenceBackend(Generic[S]):
 
     def load(self, path: str, options: LoadOptions, on_progress: Callable[[float], None]) -> Loaded:
         """Loads the model and computes a first token."""
-        opened, tokenizer = self._open(Path(path), options, on_progress)
-        self._vocabulary = vocabulary = FolderVocabulary(opened.folder, rows=opened.rows, tokenizer=tokenizer)
+        opened, vocabulary = self._open(Path(path), options, on_progress)
+        self._vocabulary = vocabulary
         self._context_length = min(opened.context_length, options.context_length or opened.context_length)
         self._prompts = PromptReader(
             vocabulary,
@@ -233,15 +234,27 @@ class SequenceBackend(Generic[S]):
         """Lets go of everything that ended sequences left."""
         self._states.forget_all()
 
-    def _open(self, path: Path, options: LoadOptions, on_progress: Callable[[float], None]) -> tuple[Opened, Tokenizer | None]:
-        """Loads the model, and its tokenizer beside it: a large vocabulary takes as long to read as a small model."""
-        folder = path if path.is_dir() else path.parent
+    def _open(self, path: Path, options: LoadOptions, on_progress: Callable[[float], None]) -> tuple[Opened, FolderVocabulary]:
+        """Loads the model, and its vocabulary beside it: a large one takes as long to read as a small model."""
+        folder = path if path.is_dir() else model_folder(path)
         if not (folder / "tokenizer.json").is_file():
-            return self._runner.open(path, options, on_progress), None
-        with ThreadPoolExecutor(1, "tokenizer") as pool:
-            reading = pool.submit(open_tokenizer, folder)
             opened = self._runner.open(path, options, on_progress)
-            return opened, reading.result() if opened.folder == folder else None
+            return opened, FolderVocabulary(opened.folder, rows=opened.rows)
+        loaded = threading.Event()
+
+        def read() -> FolderVocabulary:
+            # Reading holds Python's lock for as long as it takes; an engine needs that only to begin.
+            loaded.wait(HEAD_START_S)
+            return FolderVocabulary(folder)
+
+        with ThreadPoolExecutor(1, "vocabulary") as pool:
+            reading = pool.submit(read)
+            try:
+                opened = self._runner.open(path, options, on_progress)
+            finally:
+                loaded.set()
+            vocabulary = reading.result() if opened.folder == folder else FolderVocabulary(opened.folder)
+        return opened, vocabulary.limited(opened.rows)
 
     def _warm_up(self) -> None:
         """The first token takes far longer than all others: kernels are compiled, weights are read."""
