@@ -9,9 +9,11 @@ from ..frames import LoadOptions
 from .footprint import TYPICAL_CONTEXT, TYPICAL_KV_BYTES_PER_TOKEN, Footprint
 
 MIB = 1024**2
-PROCESS_BYTES = {"mlx": 111 * MIB, "torch": 394 * MIB, "onnx": 114 * MIB, "coreml": 330 * MIB}
+PROCESS_BYTES = {
+    "mlx": 111 * MIB, "torch": 394 * MIB, "torch-embedding": 345 * MIB, "onnx": 114 * MIB, "coreml": 330 * MIB,
+}  # fmt: skip
 """A process with the engine's library, its own structures and a tokenizer of 50,000 tokens, without the weights; as
-tests/benchmarks/footprint.py finds it."""
+tests/benchmarks/footprint.py finds it. For vectors, less of a library is used, and no pieces of words are kept."""
 MOST_LOGITS_BYTES = 64 * MIB
 """ONNX graphs give scores for each token of a prompt; it is computed in pieces that keep them below this."""
 MOST_ATTENTION_BYTES = 32 * MIB
@@ -156,7 +158,7 @@ def vector_footprint(header: Header, options: LoadOptions, engine_name: str) -> 
     return Footprint(
         weights_bytes=header.size_bytes * _SINGLE_BYTES // min(item_bytes, _SINGLE_BYTES) + _widened_bytes(header),
         kv_bytes=0,
-        scratch_bytes=PROCESS_BYTES.get(kind, PROCESS_BYTES["torch"]) + scratch,
+        scratch_bytes=PROCESS_BYTES.get(engine_name, PROCESS_BYTES.get(kind, PROCESS_BYTES["torch"])) + scratch,
     )
 
 

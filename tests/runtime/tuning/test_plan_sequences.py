@@ -23,6 +23,7 @@ from impetus.runtime.tuning.sequence_footprint import (
     LEAST_PIECE_TOKENS,
     MOST_ATTENTION_BYTES,
     MOST_LOGITS_BYTES,
+    PROCESS_BYTES,
     onnx_piece_tokens,
     sequence_footprint,
     vector_footprint,
@@ -226,6 +227,15 @@ def test_mlx_caches_of_each_sequence_have_room_to_grow(monkeypatch: pytest.Monke
     token_bytes = EIGHT_B.kv_bytes_per_token or 0
     grown = sequence_footprint(EIGHT_B, four, "mlx").scratch_bytes - sequence_footprint(EIGHT_B, one, "mlx").scratch_bytes
     assert grown == 3 * 256 * token_bytes
+
+
+def test_less_of_a_library_is_used_for_vectors() -> None:
+    header = replace(EIGHT_B, format="safetensors", ability="embedding", quantization="F32")
+    options = LoadOptions(context_length=512)
+    rows = 512 * 4096 * 4 * 12
+    assert vector_footprint(header, options, "torch-embedding").scratch_bytes == PROCESS_BYTES["torch-embedding"] + rows
+    assert vector_footprint(header, options, "onnx-embedding").scratch_bytes == PROCESS_BYTES["onnx"] + rows
+    assert PROCESS_BYTES["torch-embedding"] < PROCESS_BYTES["torch"]
 
 
 SMALL = replace(EIGHT_B, size_bytes=10**9, layers=16, kv_bytes_per_token=32_768, vocabulary_size=128_256 - 128)
