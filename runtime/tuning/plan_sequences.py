@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 import msgspec
@@ -16,7 +17,7 @@ from .context import CONTEXTS_KEPT, KV_SHARE, LEAST_CONTEXT, MOST_CONTEXT_BY_ITS
 from .guessing import Guessing
 from .load_plan import Choice, LoadPlan, step_target
 from .prefix_room import choose_prefix
-from .sequence_footprint import PLAIN_TYPES, freed_bytes, sequence_footprint
+from .sequence_footprint import MLX_CPU_BATCH_TOKENS, PLAIN_TYPES, freed_bytes, sequence_footprint
 
 CONVERTED = "converted"
 
@@ -34,7 +35,7 @@ def plan_sequences(
     """Decides how such an engine holds a model within so many bytes; looks at the disk, so it blocks."""
     engine = config.engine
     header = model.header
-    options, why_computing = computing
+    options, why_computing = _batch(computing, engine, engine_name)
     memory_bytes = profile.memory_bytes.value if profile is not None and profile.memory_bytes is not None else None
     prefix, why_prefix = choose_prefix(config.cache, home, memory_bytes)
     step_target_s, why_step = step_target(profile, engine)
@@ -79,6 +80,20 @@ def plan_sequences(
         *why_prefix,
     )
     return LoadPlan(options, needed_bytes, choices, needed.kv_bytes // cells if cells else 0)
+
+
+def _batch(
+    computing: tuple[LoadOptions, tuple[Choice, ...]], engine: EngineConfig, engine_name: str
+) -> tuple[LoadOptions, tuple[Choice, ...]]:
+    """Lets steps of prompts be smaller where larger ones gain nothing."""
+    options, choices = computing
+    if engine_name != "mlx" or sys.platform == "darwin" or engine.batch_tokens:
+        return computing
+    few = min(options.batch_tokens, MLX_CPU_BATCH_TOKENS)
+    why = f"{few} tokens of prompts in a step: MLX's CPU takes as long for each of more"
+    options = msgspec.structs.replace(options, batch_tokens=few, micro_batch_tokens=few)
+    named = {"batch": Choice("batch", few, why), "micro-batch": Choice("micro-batch", few, f"{few} tokens of it at a time")}
+    return options, tuple(named.get(choice.name, choice) for choice in choices)
 
 
 def _draft_bytes(draft: Model, options: LoadOptions, engine_name: str) -> int:

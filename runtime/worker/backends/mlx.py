@@ -11,6 +11,7 @@ import numpy as np
 from ...formats.config_weights import text_settings
 from ...frames import LoadOptions
 from ..adapters import Adapters
+from ..give_back import keep_large_blocks_apart
 from ..sampling.sampler import Draw
 from ..sequences.runner import Logits, Opened, Part, Turn
 from ..sequences.sequence_backend import SequenceBackend
@@ -60,6 +61,7 @@ class MlxRunner:
 
     def open(self, path: Path, options: LoadOptions, on_progress: Callable[[float], None]) -> Opened:
         """Loads a folder; raises LoadError."""
+        keep_large_blocks_apart()
         hold_memory(options)
         folder = prepare_folder(path, options, on_progress)
         self._model, config = open_weights(folder, on_progress)

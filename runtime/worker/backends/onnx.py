@@ -21,6 +21,10 @@ from .onnx_trial import choose_providers
 DEFAULT_CONTEXT = 4096
 MOST_LOGITS_BYTES = 64 << 20
 """Graphs give scores for every token of a prompt, wanted or not."""
+MOST_ATTENTION_BYTES = 32 << 20
+"""Graphs of plain operators lay out how much each token of a prompt looks at each one before it, for all heads of a layer."""
+LEAST_TOKENS = 32
+"""Pieces of prompts are not smaller: each piece reads all weights."""
 
 
 class OnnxRunner:
@@ -38,6 +42,8 @@ class OnnxRunner:
         self._session: Any = None
         self._batch = Batch()
         self._most_tokens = 1
+        self._heads = 0
+        """Of a layer, where what they look at takes memory; else 0."""
         self._bound: tuple[list[Any], Any] | None = None
         """Keys and values that are appended in place, and the binding that names them."""
 
@@ -54,7 +60,9 @@ class OnnxRunner:
         self._graph = read_graph(self._session, graph, config)
         if not self._graph.rows:
             raise LoadError("neither the graph nor config.json says how large its vocabulary is.")
-        self._most_tokens = max(32, MOST_LOGITS_BYTES // (self._graph.rows * 4))
+        self._most_tokens = max(LEAST_TOKENS, MOST_LOGITS_BYTES // (self._graph.rows * 4))
+        heads = config.get("num_attention_heads")
+        self._heads = heads if isinstance(heads, int) and not self._graph.shares else 0
         length = config.get("max_position_embeddings")
         kind = np.dtype(self._graph.dtype).name
         return Opened(
@@ -80,8 +88,9 @@ class OnnxRunner:
         """Computes tokens behind others, in pieces whose scores do not take too much memory."""
         self._settle(state)
         found: list[Logits] = []
-        for at in range(0, len(tokens), self._most_tokens):
-            piece = np.array([tokens[at : at + self._most_tokens]], np.int64)
+        most = self._piece_tokens(state.length + len(tokens))
+        for at in range(0, len(tokens), most):
+            piece = np.array([tokens[at : at + most]], np.int64)
             before, count = state.length, piece.shape[1]
             mask = np.ones((1, before + count), np.int64)
             positions = np.arange(before, before + count, dtype=np.int64)[None]
@@ -89,8 +98,11 @@ class OnnxRunner:
                 state.planes = make_room(state.planes, before, before + count)
             logits, state.planes = self._run(piece, mask, positions, state.planes, before)
             state.length += count
-            if wanted == "all" or (wanted == "last" and state.length and at + count == len(tokens)):
-                found.append(logits[0] if wanted == "all" else logits[0, -1])
+            if wanted == "all":
+                found.append(logits[0])
+            elif wanted == "last" and at + count == len(tokens):
+                found.append(logits[0, -1].copy())
+            del logits  # before the next piece makes its own
         if wanted == "none":
             return None
         return np.concatenate(found) if wanted == "all" else found[0]
@@ -153,6 +165,12 @@ class OnnxRunner:
     def close(self) -> None:
         """Gives the model's memory back."""
         self._batch, self._session, self._bound = Batch(), None, None
+
+    def _piece_tokens(self, length: int) -> int:
+        """How many tokens of a prompt are computed at a time, behind which a sequence is so long."""
+        if not self._heads:
+            return self._most_tokens
+        return min(self._most_tokens, max(LEAST_TOKENS, MOST_ATTENTION_BYTES // (self._heads * length * 4)))
 
     def _run(self, ids: Any, mask: Any, positions: Any, planes: list[Any], before: int) -> tuple[Any, list[Any]]:
         """Runs the graph once.

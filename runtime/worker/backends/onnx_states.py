@@ -56,12 +56,13 @@ class Batch:
         longest = max(state.length for state in states)
         room = longest if aligned else grown(longest + 1)
         self.begins = [longest - state.length if aligned else 0 for state in states]
-        for place in range(len(states[0].planes)):
-            first = states[0].planes[place]
-            plane = zeros((len(states), first.shape[1], room, first.shape[3]), first.dtype)
-            for row, state in enumerate(states):
+        while states[0].planes:
+            # Taken out one by one, so that one place is there twice, not all.
+            parts = [state.planes.pop(0) for state in states]
+            plane = zeros((len(states), parts[0].shape[1], room, parts[0].shape[3]), parts[0].dtype)
+            for row, (state, part) in enumerate(zip(states, parts, strict=True)):
                 begin = self.begins[row]
-                plane[row, :, begin : begin + state.length] = state.planes[place][0, :, : state.length]
+                plane[row, :, begin : begin + state.length] = part[0, :, : state.length]
             self.planes.append(plane)
         for state in states:
             state.planes = []
@@ -69,9 +70,13 @@ class Batch:
 
     def dissolve(self) -> None:
         """Gives every sequence its own planes back."""
-        for row, state in enumerate(self.states):
-            begin = self.begins[row]
-            state.planes = [copied(plane[row : row + 1, :, begin : begin + state.length]) for plane in self.planes]
+        for state in self.states:
+            state.planes = []
+        while self.planes:
+            plane = self.planes.pop(0)
+            for row, state in enumerate(self.states):
+                begin = self.begins[row]
+                state.planes.append(copied(plane[row : row + 1, :, begin : begin + state.length]))
         self.states, self.planes, self.begins = [], [], []
 
 

@@ -46,6 +46,10 @@ class GrowingLayer(DynamicLayer):
         self.filled = length
         self.keys, self.values = self._keys[..., :length, :], self._values[..., :length, :]
 
+    def release(self) -> None:
+        """Lets its memory go; nothing is asked of it afterwards."""
+        self._keys = self._values = self.keys = self.values = None
+
     def _room(self, buffer: Any, more: Any) -> Any:
         """Gives a buffer that has room for more tokens."""
         needed = self.filled + more.shape[-2]
@@ -95,6 +99,8 @@ class Batch:
             parts = [state.cache.layers[number] for state in states]
             layer.fill(self._join([part.keys for part in parts], size), self._join([part.values for part in parts], size))
             layer.show(longest)
+            for part in parts:
+                part.release()  # so that one layer is there twice, not all
         for state in states:
             state.cache = None
         self._states = list(states)
@@ -107,11 +113,17 @@ class Batch:
 
     def dissolve(self) -> None:
         """Gives every sequence its own cache back."""
-        for row, state in enumerate(self._states):
+        if self.cache is None:
+            return
+        for state in self._states:
             state.cache = make_cache(len(self.cache.layers))
-            for own, layer in zip(state.cache.layers, self.cache.layers, strict=True):
+        for number, layer in enumerate(self.cache.layers):
+            for row, state in enumerate(self._states):
                 part = slice(self._padding[row], layer.filled)
-                own.fill(layer.keys[row : row + 1, :, part].clone(), layer.values[row : row + 1, :, part].clone())
+                state.cache.layers[number].fill(
+                    layer.keys[row : row + 1, :, part].clone(), layer.values[row : row + 1, :, part].clone()
+                )
+            layer.release()
         self._states, self._padding, self.cache = [], [], None
 
     def holds(self, state: TorchState) -> bool:

@@ -21,6 +21,7 @@ from ..constraint.matcher import ConstraintFailed
 from ..constraint.vocabulary import ConstraintVocabulary, Tokens
 from ..draft.guesses import MOST_CHECKED, Guesses
 from ..fill import FillTokens
+from ..give_back import give_back_memory
 from ..prefix.explain import Explainer
 from ..prompts import PromptReader
 from ..sampling.logprobs import logprob_of
@@ -118,6 +119,7 @@ class SequenceBackend(Generic[S]):
         )
         if not opened.warm:
             self._warm_up()
+        give_back_memory()  # to read a tokenizer and weights takes more than they do
         on_progress(1.0)
         conversation = self._prompts.conversation
         return Loaded(

@@ -15,6 +15,7 @@ from ...frames import LoadOptions
 from ...questions import ApplyTemplate, Count, Detokenize, Embed, Embedded, Question, Rank, Ranked, Tokenize
 from ...request import GenerateRequest
 from ..backends.backend import Admission, Loaded, LoadError, Occupancy, PromptTooLong, Refusal, StepOutcome, Work
+from ..give_back import give_back_memory
 from ..vocabulary import Vocabulary
 from ..words import answer_words
 from .matryoshka import Vector, cut, find_nesting
@@ -83,6 +84,7 @@ class VectorBackend:
         self._packer = Packer(opened.context)
         self._nesting = find_nesting(*opened.names)
         self._warm_up()
+        give_back_memory()  # to read a tokenizer and weights takes more than they do
         on_progress(1.0)
         about = f"{opened.context.width} numbers, of at most {opened.context_length} tokens"
         details = {**opened.details, "scores" if opened.ranks else "vectors": about}

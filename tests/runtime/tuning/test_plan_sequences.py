@@ -12,13 +12,22 @@ import pytest
 from impetus.hw.profile import CapabilityProfile, Reading
 from impetus.runtime.config import Config
 from impetus.runtime.formats.header import Header
+from impetus.runtime.frames import CacheType, LoadOptions
 from impetus.runtime.home import Home, find_home
 from impetus.runtime.models.model import Model
 from impetus.runtime.tuning.guessing import DraftModel
 from impetus.runtime.tuning.load_plan import LoadPlan
 from impetus.runtime.tuning.memory_budget import MODELS_SHARE
 from impetus.runtime.tuning.plan import plan_load
-from impetus.runtime.tuning.sequence_footprint import sequence_footprint, vector_footprint
+from impetus.runtime.tuning.sequence_footprint import (
+    LEAST_PIECE_TOKENS,
+    MOST_ATTENTION_BYTES,
+    MOST_LOGITS_BYTES,
+    PROCESS_BYTES,
+    onnx_piece_tokens,
+    sequence_footprint,
+    vector_footprint,
+)
 
 GIB = 1024**3
 EIGHT_B = Header(
@@ -103,7 +112,8 @@ def test_what_it_takes_grows_with_context_precision_and_weights(home: Home) -> N
     in_place = sequence_footprint(replace(EIGHT_B, kv_in_place=True), options, "onnx").kv_bytes
     assert in_place == 2 * whole.kv_bytes
     handed_on = sequence_footprint(EIGHT_B, options, "onnx").kv_bytes
-    assert handed_on - in_place == 2 * 131_072 * (options.context_length or 0)
+    # All of them are there twice while a token is computed.
+    assert handed_on == 2 * in_place
 
 
 @pytest.mark.parametrize(
@@ -112,7 +122,7 @@ def test_what_it_takes_grows_with_context_precision_and_weights(home: Home) -> N
 def test_vectors_by_mlx_take_weights_in_single_precision_on_a_cpu_alone(
     home: Home, monkeypatch: pytest.MonkeyPatch, system: str, quantization: str, times: int
 ) -> None:
-    header = replace(EIGHT_B, format="mlx", ability="embedding", size_bytes=GIB, quantization=quantization)
+    header = replace(EIGHT_B, format="mlx", ability="embedding", size_bytes=GIB, quantization=quantization, parameters=None)
     monkeypatch.setattr("sys.platform", system)
     made = plan(header, 64, home, "mlx-embedding")
     assert vector_footprint(header, made.options, "mlx-embedding").weights_bytes == times * GIB
@@ -130,6 +140,102 @@ def test_a_cpu_keeps_keys_of_quantized_mlx_models_in_single_precision(
     options = plan(header, 64, home).options
     monkeypatch.setattr("sys.platform", system)
     assert sequence_footprint(header, options, "mlx").kv_bytes == times * 131_072 * (options.cache_tokens or 0)
+
+
+@pytest.mark.parametrize(("system", "more"), [("linux", 8 * 10**9 // 16), ("darwin", 0)])
+def test_a_cpu_holds_scales_of_quantized_mlx_models_in_single_precision(
+    home: Home, monkeypatch: pytest.MonkeyPatch, system: str, more: int
+) -> None:
+    header = replace(EIGHT_B, format="mlx", quantization="4-bit")
+    options = plan(header, 64, home).options
+    monkeypatch.setattr("sys.platform", system)
+    assert sequence_footprint(header, options, "mlx").weights_bytes == header.size_bytes + more
+
+
+@pytest.mark.parametrize(("system", "tokens"), [("linux", 64), ("darwin", 512)])
+def test_mlx_computes_prompts_in_small_steps_on_a_cpu(
+    home: Home, monkeypatch: pytest.MonkeyPatch, system: str, tokens: int
+) -> None:
+    monkeypatch.setattr("sys.platform", system)
+    made = plan(EIGHT_B, 64, home)
+    assert (made.options.batch_tokens, made.options.micro_batch_tokens) == (tokens, tokens)
+    assert any(f"{tokens} tokens of prompts in a step" in reason for reason in made.reasons)
+    assert plan(EIGHT_B, 64, home, batch_tokens=256).options.batch_tokens == 256
+    assert plan(EIGHT_B, 64, home, "torch").options.batch_tokens == 512
+
+
+@pytest.mark.parametrize(("system", "kv_type", "scores"), [("linux", "f16", 2), ("darwin", "f16", 0), ("darwin", "q8_0", 4)])
+def test_attention_without_a_kernel_of_its_own_needs_room_for_its_scores(
+    monkeypatch: pytest.MonkeyPatch, system: str, kv_type: CacheType, scores: int
+) -> None:
+    monkeypatch.setattr("sys.platform", system)
+    first, second = (scratch_of("mlx", context, kv_type) for context in (8192, 16_384))
+    assert second - first == 2 * 512 * 8192 * 32 * scores
+
+
+def test_torch_lays_out_who_may_look_at_whom() -> None:
+    first, second = (scratch_of("torch", context) for context in (8192, 16_384))
+    assert second - first == 8192 * (512 * 5 + 2 * 4096 * 2)
+
+
+def scratch_of(engine_name: str, context: int, kv_type: CacheType = "f16") -> int:
+    options = LoadOptions(context_length=context, cache_tokens=context, cache_type=kv_type)
+    return sequence_footprint(EIGHT_B, options, engine_name).scratch_bytes
+
+
+def test_onnx_prompts_are_computed_in_pieces_that_bound_what_they_take() -> None:
+    """At the end of a long context, a graph of plain operators lays out what each token of a piece looks at."""
+    options = LoadOptions(context_length=8192)
+    header = replace(EIGHT_B, format="onnx")
+    assert onnx_piece_tokens(header, options, 1024) == 64 * 2**20 // (128_256 * 4)
+    assert onnx_piece_tokens(header, options, 4096) == 32 * 2**20 // (32 * 4096 * 4)
+    assert onnx_piece_tokens(header, options, 65_536) == 32
+    assert onnx_piece_tokens(replace(header, kv_in_place=True), options, 65_536) == onnx_piece_tokens(header, options, 1024)
+
+
+TABLE = 128_256 * 4096
+"""Numbers that stand for the vocabulary."""
+
+
+@pytest.mark.parametrize(
+    ("quantization", "in_place", "size_bytes", "more"),
+    [
+        (None, False, 32 * 10**9, 0),
+        (None, True, 32 * 10**9, 4 * TABLE),
+        ("INT8", False, 10 * 10**9, 10 * 10**9 - 4 * TABLE),
+        ("Q4", False, 7 * 10**9, (7 * 10**9 - 4 * TABLE) * 8 // 20),
+        (None, True, 5 * 10**9, 5 * 10**9 * 8 // 20 + TABLE * 20 // 32),
+    ],
+)
+def test_onnx_runtime_lays_matrices_out_anew(quantization: str | None, in_place: bool, size_bytes: int, more: int) -> None:
+    """Graphs of onnxruntime-genai do not say how many bits their numbers have: their size does."""
+    header = replace(EIGHT_B, format="onnx", quantization=quantization, kv_in_place=in_place, size_bytes=size_bytes)
+    needs = sequence_footprint(header, LoadOptions(context_length=4096), "onnx")
+    assert needs.weights_bytes == pytest.approx(size_bytes + more, abs=1)
+    assert sequence_footprint(header, LoadOptions(context_length=4096), "torch").weights_bytes == size_bytes
+
+
+def test_onnx_runtime_is_given_the_pieces_that_the_plan_counts() -> None:
+    runner = pytest.importorskip("impetus.runtime.worker.backends.onnx")
+    known = (MOST_ATTENTION_BYTES, MOST_LOGITS_BYTES, LEAST_PIECE_TOKENS)
+    assert known == (runner.MOST_ATTENTION_BYTES, runner.MOST_LOGITS_BYTES, runner.LEAST_TOKENS)
+
+
+def test_mlx_caches_of_each_sequence_have_room_to_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    one, four = (LoadOptions(context_length=length, cache_tokens=8192) for length in (8192, 2048))
+    token_bytes = EIGHT_B.kv_bytes_per_token or 0
+    grown = sequence_footprint(EIGHT_B, four, "mlx").scratch_bytes - sequence_footprint(EIGHT_B, one, "mlx").scratch_bytes
+    assert grown == 3 * 256 * token_bytes
+
+
+def test_less_of_a_library_is_used_for_vectors() -> None:
+    header = replace(EIGHT_B, format="safetensors", ability="embedding", quantization="F32")
+    options = LoadOptions(context_length=512)
+    rows = 512 * 4096 * 4 * 12
+    assert vector_footprint(header, options, "torch-embedding").scratch_bytes == PROCESS_BYTES["torch-embedding"] + rows
+    assert vector_footprint(header, options, "onnx-embedding").scratch_bytes == PROCESS_BYTES["onnx"] + rows
+    assert PROCESS_BYTES["torch-embedding"] < PROCESS_BYTES["torch"]
 
 
 SMALL = replace(EIGHT_B, size_bytes=10**9, layers=16, kv_bytes_per_token=32_768, vocabulary_size=128_256 - 128)
