@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 
 LARGE_BYTES = 256 * 1024
 """Keys and values of some hundred tokens in one layer."""
-_M_MMAP_THRESHOLD = -3
+_LEARNT_BYTES = 32 << 20
+"""What glibc's own threshold grows to; it keeps twice as much of what is freed at the heap's end."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def give_back_memory() -> None:
@@ -25,12 +28,29 @@ def give_back_memory() -> None:
 
 
 def keep_large_blocks_apart() -> None:
-    """Lets memory for keys and values go back to the system as soon as it is freed; nothing where glibc does not allocate.
+    """Lets large blocks go back to the system as soon as they are freed; nothing where glibc does not allocate.
 
     glibc learns to take larger and larger blocks from its heap, where the gaps that a growing sequence leaves are always too
-    small for what comes next. To set the threshold ends that.
+    small for what comes next. To set the threshold ends that. Each block costs its first touch anew, so that this is for
+    engines that keep what they compute with; others want it for keys and values alone, see `blocks_apart`.
 
     Source: https://man7.org/linux/man-pages/man3/mallopt.3.html.
     """
+    _set_threshold(LARGE_BYTES)
+
+
+@contextmanager
+def blocks_apart() -> Generator[None]:
+    """Keeps the large blocks apart that are allocated in it, as `keep_large_blocks_apart` does, and no others."""
+    _set_threshold(LARGE_BYTES)
+    try:
+        yield
+    finally:
+        _set_threshold(_LEARNT_BYTES)
+
+
+def _set_threshold(size: int) -> None:
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(ctypes.c_int(_M_MMAP_THRESHOLD), ctypes.c_int(LARGE_BYTES))
+        library = ctypes.CDLL(None)
+        library.mallopt(ctypes.c_int(_M_MMAP_THRESHOLD), ctypes.c_int(size))
+        library.mallopt(ctypes.c_int(_M_TRIM_THRESHOLD), ctypes.c_int(2 * size))

@@ -48,7 +48,7 @@ def line(layout: str, *contexts: int) -> list[Combination]:
 
 COMBINATIONS = {
     "llama": [
-        *line("starter", 1024, 8192), Combination("starter", 8192, kv="q8_0"), Combination("starter", 2048, 4),
+        *line("starter", 1024, 8192), Combination("starter", 2048, kv="q8_0"), Combination("starter", 1024, 4),
         *line("gguf-f16", 1024, 8192), Combination("gguf-f16", 8192, kv="q8_0"), *line("gguf-split", 4096),
         Combination("gguf-f16", 1024, draft="starter"),
     ],

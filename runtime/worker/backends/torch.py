@@ -11,7 +11,6 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from ...frames import LoadOptions
-from ..give_back import keep_large_blocks_apart
 from ..sequences.runner import Logits, Opened, Turn
 from ..sequences.sequence_backend import SequenceBackend
 from .torch_cache import Batch, TorchState, copy_state, make_cache, read_positions, write_positions
@@ -38,7 +37,6 @@ class TorchRunner:
 
     def open(self, path: Path, options: LoadOptions, on_progress: Callable[[float], None]) -> Opened:
         """Loads a folder; raises LoadError."""
-        keep_large_blocks_apart()
         if options.threads:
             torch.set_num_threads(options.threads)
         self._device = choose_device()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..give_back import blocks_apart
 from .torch_library import DynamicCache, DynamicLayer, torch
 
 GROWTH_TOKENS = 256
@@ -56,7 +57,8 @@ class GrowingLayer(DynamicLayer):
         if buffer is not None and needed <= buffer.shape[-2]:
             return buffer
         size = -(-needed // GROWTH_TOKENS) * GROWTH_TOKENS
-        larger = torch.empty((*more.shape[:-2], size, more.shape[-1]), dtype=more.dtype, device=more.device)
+        with blocks_apart():
+            larger = torch.empty((*more.shape[:-2], size, more.shape[-1]), dtype=more.dtype, device=more.device)
         if buffer is not None:
             larger[..., : self.filled, :] = buffer[..., : self.filled, :]
         return larger
@@ -121,7 +123,7 @@ class Batch:
             for row, state in enumerate(self._states):
                 part = slice(self._padding[row], layer.filled)
                 state.cache.layers[number].fill(
-                    layer.keys[row : row + 1, :, part].clone(), layer.values[row : row + 1, :, part].clone()
+                    _copied(layer.keys[row : row + 1, :, part]), _copied(layer.values[row : row + 1, :, part])
                 )
             layer.release()
         self._states, self._padding, self.cache = [], [], None
@@ -132,17 +134,23 @@ class Batch:
 
     def _join(self, parts: Sequence[Any], size: int) -> Any:
         first = parts[0]
-        joined = torch.zeros((len(parts), first.shape[1], size, first.shape[-1]), dtype=first.dtype, device=first.device)
+        with blocks_apart():
+            joined = torch.zeros((len(parts), first.shape[1], size, first.shape[-1]), dtype=first.dtype, device=first.device)
         for row, (part, padding) in enumerate(zip(parts, self._padding, strict=True)):
             joined[row, :, padding : padding + part.shape[-2]] = part[0]
         return joined
+
+
+def _copied(plane: Any) -> Any:
+    with blocks_apart():
+        return plane.clone()
 
 
 def copy_state(state: TorchState, length: int) -> TorchState:
     """Copies a sequence's beginning."""
     copied = TorchState(make_cache(len(state.cache.layers)), length)
     for own, layer in zip(copied.cache.layers, state.cache.layers, strict=True):
-        own.fill(layer.keys[..., :length, :].clone(), layer.values[..., :length, :].clone())
+        own.fill(_copied(layer.keys[..., :length, :]), _copied(layer.values[..., :length, :]))
     return copied
 
 
