@@ -11,7 +11,7 @@ from ..home import Home
 from ..models.model import Model
 from .computing import choose_computing
 from .context import choose_context
-from .footprint import footprint
+from .footprint import PROCESS_BYTES, footprint
 from .guessing import DraftModel, choose_guessing
 from .load_plan import Choice, LoadPlan, has_gpu, step_target
 from .memory_budget import divide_memory, tell_size
@@ -145,7 +145,9 @@ def _limit(options: LoadOptions) -> Choice:
 
 
 def _draft_bytes(draft: Model, options: LoadOptions) -> int:
-    return footprint(draft.header, msgspec.structs.replace(options, cache_type="f16", draft="off")).total_bytes
+    """What a second model in the same process takes."""
+    alone = footprint(draft.header, msgspec.structs.replace(options, cache_type="f16", draft="off"))
+    return alone.total_bytes - PROCESS_BYTES
 
 
 def _memory_limit(model: Model, profile: CapabilityProfile | None, options: LoadOptions, needed_bytes: int) -> int | None:

@@ -190,6 +190,9 @@ def test_a_small_model_of_the_same_vocabulary_guesses(home: Home) -> None:
     made = drafted(home, DraftModel(model(SMALL, "d")))
     assert (made.options.draft, made.options.draft_path) == ("model", "/models/d.gguf")
     assert made.needed_bytes > alone.needed_bytes + SMALL.size_bytes
+    # Both are in one process, so that its own memory is counted once.
+    by_texts = drafted(home, None, "lookup")
+    assert made.needed_bytes - by_texts.needed_bytes < footprint(SMALL, by_texts.options).total_bytes - 48 * MIB
     assert (alone.options.draft, alone.options.draft_path) == ("off", None)
 
 
