@@ -68,6 +68,8 @@ class EngineProcess:
         self._worker: WorkerProcess | None = None
         self._ready: asyncio.Future[Ready] | None = None
         self._served = False
+        self._heard = False
+        """Whether the process said anything of the load, or nothing in time."""
         self._closing = False
         self.stats: Stats | None = None
         """The engine's newest report of itself."""
@@ -95,9 +97,22 @@ class EngineProcess:
         Raises:
             LoadFailed: it refused, took too long, or died; no process is left then, nor after a cancellation.
         """
+        if standby is not None and standby.alive:
+            try:
+                return await self._start(standby)
+            except LoadFailed:
+                if self._heard:
+                    raise
+            # It had ended, or could not even begin: that says more about how it stood by than about the model.
+            self._log.info("the process that stood by ended before it loaded anything; another one is started")
+        return await self._start(None)
+
+    async def _start(self, standby: WorkerProcess | None) -> Ready:
+        """Loads the model in a process that stands by, or in a new one; raises as `start` does."""
+        self._heard = False
         self._ready = asyncio.get_running_loop().create_future()
         try:
-            if standby is not None and standby.alive:
+            if standby is not None:
                 self._worker = standby
                 standby.listener = self
             else:
@@ -106,6 +121,7 @@ class EngineProcess:
             async with asyncio.timeout(self._load_timeout_s):
                 ready = await self._ready
         except TimeoutError:
+            self._heard = True  # it had all the time there is
             await self._kill()
             raise LoadFailed(self._model_id, f"it was not ready after {self._load_timeout_s:.0f} s.") from None
         except BaseException:
@@ -233,12 +249,14 @@ class EngineProcess:
                 if self._on_stats is not None:
                     self._on_stats(frame)
             case Progress():
+                self._heard = True
                 if self._on_progress is not None:
                     self._on_progress(frame.fraction)
             case Ready():
                 if self._ready is not None and not self._ready.done():
                     self._ready.set_result(frame)
             case LoadRefused():
+                self._heard = True
                 if self._ready is not None and not self._ready.done():
                     self._ready.set_exception(self._load_failed(frame.why))
             case Prepared():

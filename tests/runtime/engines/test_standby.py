@@ -4,6 +4,7 @@ import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from engine_tools import ENVIRONMENT, answer, chat, is_gone, make_engine, workers
@@ -11,7 +12,7 @@ from engine_tools import ENVIRONMENT, answer, chat, is_gone, make_engine, worker
 from impetus.runtime.engines.choice import EngineName
 from impetus.runtime.engines.standby import Conditions, Standby, Standbys
 from impetus.runtime.engines.worker_process import WorkerProcess
-from impetus.runtime.errors import EngineCrashed
+from impetus.runtime.errors import EngineCrashed, LoadFailed
 
 
 @dataclass
@@ -102,6 +103,33 @@ async def test_a_crash_of_a_worker_that_was_taken_over_is_its_engines() -> None:
         assert error is not None
         assert error.how == "SIGKILL"
         assert around.standby.pid is None
+
+
+async def test_a_worker_that_was_killed_just_before_a_load_is_replaced() -> None:
+    async with surroundings() as around:
+        around.standby.review()
+        pid = await around.prepared()
+        os.kill(pid, signal.SIGKILL)
+        worker = around.standby.take("echo")
+        assert worker is not None
+        assert worker.alive  # the loop has not looked yet
+        engine = make_engine()
+        try:
+            await engine.start(worker)
+            assert engine.pid != pid
+            assert (await answer(engine, chat("fresh"))).text == "fresh"
+        finally:
+            await engine.close()
+
+
+async def test_a_worker_that_refuses_a_model_is_not_replaced() -> None:
+    async with surroundings(wanted="llama") as around:
+        around.standby.review()
+        await around.prepared()
+        engine = make_engine("llama", Path("/nowhere/at/all.gguf"))
+        with pytest.raises(LoadFailed):
+            await engine.start(around.standby.take("llama"))
+        assert workers() == []
 
 
 async def test_a_worker_for_another_engine_is_not_handed_over() -> None:
