@@ -56,7 +56,7 @@ def map_rows(graph: Path) -> MappedRows | None:
     tied = find_tied(graph)
     try:
         return None if tied is None else MappedRows(tied)
-    except (OSError, ValueError):  # ONNX Runtime will say what is wrong with the file
+    except (OSError, ValueError, OverflowError):  # ONNX Runtime will say what is wrong with the file
         return None
 
 

@@ -89,3 +89,17 @@ def test_data_that_ends_too_early_is_told_by_onnx_runtime(tmp_path: Path) -> Non
     data.write_bytes(data.read_bytes()[:-64])
     with pytest.raises(onnx_library.LoadError, match=r"cannot load 'model\.onnx'"):
         open_session(graph, LoadOptions(threads=1))
+
+
+@pytest.mark.parametrize("offset", ["-4096", str(2**70)])
+def test_an_offset_that_is_none_is_told_by_onnx_runtime(tmp_path: Path, offset: str) -> None:
+    graph = save_graph(tmp_path / "model.onnx", *TIED)
+    made = onnx.load(graph, load_external_data=False)
+    for tensor in made.graph.initializer:
+        for entry in tensor.external_data:
+            if tensor.name == MATRIX and entry.key == "offset":
+                entry.value = offset
+    graph.write_bytes(made.SerializeToString())
+    assert map_rows(graph) is None
+    with pytest.raises(onnx_library.LoadError):
+        open_session(graph, LoadOptions(threads=1))
