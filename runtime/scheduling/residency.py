@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import msgspec
@@ -399,17 +400,9 @@ class Residency:
         return self._residents.setdefault(model.id, Resident(model, self._keep_alive_s))
 
     def _set_expiry(self, resident: Resident) -> None:
-        """Notes that a model is used, and begins to wait for the end of its time where nothing runs in it."""
-        resident.used_s = time.monotonic()
-        if resident.expiry is not None:
-            resident.expiry.cancel()
-            resident.expiry = None
-        if not self._closing and not resident.running and resident.state == "ready" and not math.isinf(resident.keep_alive_s):
-            loop = asyncio.get_running_loop()
-            resident.expiry = loop.call_later(resident.keep_alive_s, self._expire, resident)
+        resident.note_use(None if self._closing else partial(self._expire, resident))
 
     def _expire(self, resident: Resident) -> None:
-        resident.expiry = None
         if resident.state == "ready" and not resident.running and not self._closing:
             log.info("%s was unused for %.0f s", resident.model.id, resident.keep_alive_s)
             self._begin_unload(resident)

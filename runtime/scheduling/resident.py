@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Callable
 
 from ..engines.process import EngineProcess
 from ..engines.supervisor import RestartBackoff
@@ -48,6 +49,19 @@ class Resident:
         if self.state != "ready" or math.isinf(self.keep_alive_s):
             return None
         return (time.monotonic() if self.running else self.used_s) + self.keep_alive_s
+
+    def note_use(self, on_expiry: Callable[[], None] | None) -> None:
+        """Notes that the model is used, and begins to wait for the end of its time where nothing runs in it.
+
+        Args:
+            on_expiry: called when it was unused for that long; None waits no more.
+        """
+        self.used_s = time.monotonic()
+        if self.expiry is not None:
+            self.expiry.cancel()
+            self.expiry = None
+        if on_expiry is not None and not self.running and self.state == "ready" and not math.isinf(self.keep_alive_s):
+            self.expiry = asyncio.get_running_loop().call_later(self.keep_alive_s, on_expiry)
 
     @property
     def status(self) -> ModelStatus:

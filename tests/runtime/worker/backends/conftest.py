@@ -1,10 +1,11 @@
-"""Small Core ML packages in every layout; see `tiny_coreml`."""
+"""Small Core ML packages in every layout (see `tiny_coreml`), and what closes engines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import pytest
 
@@ -40,3 +41,26 @@ def package(coreml_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Ma
         return made[name]
 
     return make
+
+
+class Closable(Protocol):
+    """An engine, or what it is compared with."""
+
+    def close(self) -> None: ...
+
+
+T = TypeVar("T", bound=Closable)
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[[T], T]]:
+    """Closes what a test opened."""
+    opened: list[Closable] = []
+
+    def keep(one: T) -> T:
+        opened.append(one)
+        return one
+
+    yield keep
+    for one in opened:
+        one.close()
