@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
-from ..errors import ContextOverflow, ImpetusError
+from ..errors import ContextOverflow, ImpetusError, Overloaded
 from ..events import Event
 from ..models.model import Model
 from ..planner import Planner
@@ -60,17 +60,15 @@ class LongerContext:
         Raises:
             ContextOverflow: it needs more than there is, and its client can do something about it, or nothing can be done.
         """
-        try:
-            async with aclosing(begin()) as batches:
-                async for batch in batches:
-                    yield batch
-            return
-        except ContextOverflow as error:
-            if not needs_more(request, error) or not await self._lengthen(model, error):
-                raise
-        async with aclosing(begin()) as batches:
-            async for batch in batches:
-                yield batch
+        for may_repeat in (True, False):
+            try:
+                async with aclosing(begin()) as batches:
+                    async for batch in batches:
+                        yield batch
+                return
+            except ContextOverflow as error:
+                if not may_repeat or not needs_more(request, error) or not await self._lengthen(model, error):
+                    raise
 
     async def _lengthen(self, model: Model, error: ContextOverflow) -> bool:
         """Sees to it that a model is served with room for a prompt; False where that cannot be."""
@@ -101,8 +99,8 @@ class LongerContext:
             try:
                 async with asyncio.timeout(LONGEST_WAIT_S):
                     await self._residency.lengthen(model, wishes, why)
-            except TimeoutError:
-                return False
+            except (TimeoutError, Overloaded):
+                return False  # another time it may
             except ImpetusError as failure:
                 self._in_vain.add((model.id, length))
                 log.warning("%s cannot be given a longer context: %s", model.id, failure.message)

@@ -210,8 +210,8 @@ class Residency:
         resident = self._resident(model)
         while resident.running:
             await resident.idle.wait()
-        self._governor.note("longer", why)
         await self.load(model, wishes)
+        self._governor.note("longer", why)
 
     async def _let_go(self, resident: Resident) -> None:
         """Begins to unload a model, so that the next load makes a new engine; one that still loads is waited for."""

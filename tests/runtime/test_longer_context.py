@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_models import tiny_llama
 
-from impetus.runtime.errors import ContextOverflow
+from impetus.runtime.errors import ContextOverflow, LoadFailed, Overloaded
 from impetus.runtime.events import Event, Finished
 from impetus.runtime.home import find_home
 from impetus.runtime.models.model import ModelStatus
@@ -128,6 +128,25 @@ async def test_it_waits_for_the_answers_that_run(opened_tiny) -> None:
         assert isinstance(rest[-1], Finished)
         assert isinstance((await longer)[-1], Finished)
         assert (status(runtime).context_length or 0) > TRAINED
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(("failure", "tries"), [(LoadFailed("tiny", "no."), 1), (Overloaded("busy"), 2)])
+async def test_a_length_that_cannot_be_had_is_not_tried_again_and_one_that_may_be_had_later_is(
+    opened_tiny, monkeypatch: pytest.MonkeyPatch, failure: Exception, tries: int
+) -> None:
+    async with asyncio.timeout(60), opened_tiny() as runtime:
+        tried: list[object] = []
+
+        async def fail(*arguments: object) -> None:
+            tried.append(arguments)
+            raise failure
+
+        monkeypatch.setattr(runtime._residency, "lengthen", fail)
+        for _ in range(2):
+            with pytest.raises(ContextOverflow):
+                await run(runtime, ask(("system", WORDS), ("user", "a")))
+        assert len(tried) == tries
 
 
 def test_instructions_and_tools_are_what_a_client_cannot_shorten() -> None:
